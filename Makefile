@@ -1,0 +1,52 @@
+# What one does with a clone. Everything lands in it: target/, .onnxruntime/, .tools/, .venv*/, demo/.
+
+asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
+config  := demo/asepsis.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve client test check interop bench calibrate build fetch clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## install what is missing, build, show a guarded model: answers, refusals, blocked attacks
+	$(asepsis) demo
+
+serve: build ## the demo's sidecar in the foreground (gRPC 8001, admin 8002)
+	test -f $(config) || $(asepsis) demo --prepare
+	$(asepsis) serve --config $(config)
+
+client: build ## one row of each kind to the sidecar that `make serve` runs
+	$(asepsis) client --config $(config)
+
+test: fetch ## all of cargo's tests
+	cargo test --locked
+
+check: fetch ## format, lints, documentation, architecture, supply chain
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	cargo test --locked --test architecture
+	scripts/supply-chain
+
+interop: build ## the published clients and a collector against the release (ARGS goes to pytest)
+	ASEPSIS_BINARY=$(asepsis) scripts/interop $(ARGS)
+
+bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
+	cargo bench --locked
+
+calibrate: build ## MODEL=models/NAME/VERSION CLEAN=FILE.npz [ATTACKED=FILE.npz] [REPORT=FILE.html]
+	$(asepsis) calibrate --model $(or $(MODEL),$(error MODEL=models/NAME/VERSION is missing)) \
+		--clean $(or $(CLEAN),$(error CLEAN=FILE.npz is missing)) \
+		$(and $(ATTACKED),--attacked $(ATTACKED)) --report $(or $(REPORT),target/calibration.html)
+
+build: fetch ## the release binary
+	cargo build --release --locked
+
+fetch: ## ONNX Runtime, into .onnxruntime/
+	@scripts/prerequisites rust pip
+	@scripts/fetch-onnxruntime
+
+clean: ## everything that the targets above made
+	cargo clean
+	rm -rf .onnxruntime .tools .venv .venv-interop .pytest_cache demo
