@@ -1,0 +1,60 @@
+"""What does the sidecar hold a model to? Writes contract.toml beside a model."""
+
+
+def save_image_contract(path, name, description, classes):
+    """A contract for images [batch, 1, 28, 28] in 0..1 with probabilities, logits and a 64-d embedding."""
+    input_lines = [
+        "shape = [-1, 1, 28, 28]     # row, channel, height, width",
+        "# grey levels; a value outside is refused",
+        "minimum = 0.0",
+        "maximum = 1.0",
+    ]
+    perturbations = [
+        ["# feature squeezing: one bit a pixel", 'kind = "bit_depth"', "bits = 1"],
+        ["# upper median of the 2x2 window that ends at the pixel", 'kind = "median"', "window = 2"],
+        ['kind = "median"', "window = 3"],
+    ]
+    outputs = [("probabilities", classes), ("logits", classes), ("embedding", 64)]
+    save_contract(path, name, description, "image", input_lines, outputs, perturbations)
+
+
+def save_tabular_contract(path, name, description, columns, classes):
+    """A contract for rows; `columns`: dicts of name, unit, min, max, jitter, step in feature order."""
+    lines = [f"shape = [-1, {len(columns)}]", "# a value outside [min, max] is refused"]
+    lines += ["# jitter: one standard deviation of measurement error; step: the precision it is read to; both in the unit"]
+    lines += ["columns = ["] + [f"  {column_line(column)}" for column in columns] + ["]"]
+    perturbations = [
+        ["# gaussian noise of each column's jitter, seeded", 'kind = "jitter"', "scale = 1.0"],
+        ['kind = "jitter"', "scale = 2.0"],
+        ["# each column rounded to its step", 'kind = "round"'],
+    ]
+    save_contract(
+        path, name, description, "features", lines, [("probabilities", classes), ("logits", classes)], perturbations
+    )
+
+
+def column_line(column):
+    fields = [f'name = "{column["name"]}"', f'unit = "{column["unit"]}"']
+    fields += [f"{key} = {decimal(column[key])}" for key in ("min", "max", "jitter", "step")]
+    return "{ " + ", ".join(fields) + " },"
+
+
+def decimal(value):
+    """A TOML float without an exponent."""
+    text = f"{value:.6f}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
+
+
+def save_contract(path, name, description, input_name, input_lines, outputs, perturbations):
+    lines = ["# what version 1 of this model accepts, publishes and is checked with; written by train.py"]
+    lines += [f'name = "{name}"', 'version = "1"', f'description = "{description}"']
+    lines += ["batch_max = 256             # rows a run may hold: client rows x (1 + copies)", 'labels = "labels.txt"']
+    lines += ["", "[[inputs]]", f'name = "{input_name}"', 'datatype = "FP32"', *input_lines]
+    for output, width in outputs:
+        published = output == "probabilities"
+        lines += ["", "[[outputs]]", f'name = "{output}"', 'datatype = "FP32"', f"shape = [-1, {width}]"]
+        lines += [f'meaning = "{output}"', f"publish = {str(published).lower()}"]
+    lines += ["", "# the perturbed copies run beside every input, in this order"]
+    for perturbation in perturbations:
+        lines += ["[[perturbations]]", *perturbation, ""]
+    path.write_text("\n".join(lines).rstrip() + "\n")
