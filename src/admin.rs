@@ -1,0 +1,180 @@
+//! Is the sidecar alive, is it ready, and what has it counted? HTTP/1.1 on a port and a runtime of its own.
+//!
+//! Architecture Invariant: nothing is changed here and nothing of a caller or a patient is told: a probe learns
+//! the names of conditions, a scrape what `telemetry` has counted. One request a connection, so that no client
+//! can keep one of the few connections for itself.
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take.
+const PATIENCE: Patience = Patience { head: Duration::from_secs(5), whole: Duration::from_secs(10) };
+/// How long a shutdown waits for answers under way.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait after an error of `accept` (out of file descriptors) before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Headers of one request.
+const HEADERS_MAX: usize = 64;
+/// Bytes of one request's head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// OpenMetrics 1.0, section "Overall structure".
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What probes and scrapes are told. Both may block: they are asked on a thread that may wait.
+pub trait AdminState: Send + Sync + 'static {
+    /// The conditions of readiness by name, and whether each holds.
+    fn readiness(&self) -> Vec<(&'static str, bool)>;
+
+    /// Appends the metrics in the OpenMetrics text format.
+    fn metrics(&self, out: &mut String);
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For the head of its request.
+    head: Duration,
+    /// From beginning to end.
+    whole: Duration,
+}
+
+/// Answers probes and scrapes until `shutdown` resolves. Dropping the future ends every connection at once.
+///
+/// # Errors
+/// The listener is none.
+pub async fn serve<S: AdminState + ?Sized>(
+    listener: TcpListener,
+    state: Arc<S>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::debug!(%address, "the admin port is open");
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            accepted = accept(&listener, Arc::clone(&places)) => {
+                if let Some((stream, place)) = accepted {
+                    connections.spawn(converse(stream, Arc::clone(&state), place, PATIENCE));
+                }
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.join_all()).await.is_err() {
+        tracing::debug!("connections to the admin port were cut at the shutdown");
+    }
+    Ok(())
+}
+
+/// The next connection and its place; `None` after an error that may pass.
+async fn accept(listener: &TcpListener, places: Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection to the admin port could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// One request and its answer.
+async fn converse<S: AdminState + ?Sized>(
+    stream: TcpStream,
+    state: Arc<S>,
+    place: OwnedSemaphorePermit,
+    patience: Patience,
+) {
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(answer(&request, state).await) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(patience.whole, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin port failed"),
+        Err(_) => tracing::debug!("a connection to the admin port took too long"),
+    }
+    drop(place);
+}
+
+async fn answer<S: AdminState + ?Sized>(request: &Request<Incoming>, state: Arc<S>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if !matches!(path, "/livez" | "/readyz" | "/metrics") {
+        return text(StatusCode::NOT_FOUND, "not found\n");
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => asked(move || readiness(&*state)).await,
+        _ => asked(move || metrics(&*state)).await,
+    }
+}
+
+/// Asks on a thread that may wait: a flush of the audit log must not hold up other probes.
+async fn asked(question: impl FnOnce() -> Response<Full<Bytes>> + Send + 'static) -> Response<Full<Bytes>> {
+    tokio::task::spawn_blocking(question).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a question on the admin port failed");
+        text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+    })
+}
+
+fn readiness<S: AdminState + ?Sized>(state: &S) -> Response<Full<Bytes>> {
+    let conditions = state.readiness();
+    let ready = conditions.iter().all(|(_, holds)| *holds);
+    let line =
+        |(name, holds): &(&str, bool)| format!("{name}: {}\n", if *holds { "ok" } else { "not ready" });
+    let body: String = conditions.iter().map(line).collect();
+    text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+fn metrics<S: AdminState + ?Sized>(state: &S) -> Response<Full<Bytes>> {
+    let mut body = String::new();
+    state.metrics(&mut body);
+    let mut response = text(StatusCode::OK, body);
+    response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use super::*;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+#[derive(Default)]
+struct State {
+    audit: AtomicBool,
+}
+
+impl AdminState for State {
+    fn readiness(&self) -> Vec<(&'static str, bool)> {
+        vec![("serving", true), ("audit", self.audit.load(Ordering::Relaxed))]
+    }
+
+    fn metrics(&self, out: &mut String) {
+        out.push_str("# EOF\n");
+    }
+}
+
+struct Port {
+    address: SocketAddr,
+    state: Arc<State>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<io::Result<()>>,
+}
+
+async fn open() -> Port {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = Arc::new(State::default());
+    let (stop, stopped) = oneshot::channel();
+    let until = async move { drop(stopped.await) };
+    let served = tokio::spawn(serve(listener, Arc::clone(&state), until));
+    Port { address, state, stop, served }
+}
+
+impl Port {
+    /// Sends the bytes and reads until the connection is closed.
+    async fn say(&self, bytes: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A connection that is closed before all was read is reset; what was answered counts.
+        drop(stream.read_to_end(&mut answer).await);
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.say(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+    }
+}
+
+fn assert_status(answer: &str, status: u16) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+}
+
+#[tokio::test]
+async fn other_paths_are_not_found() {
+    let port = open().await;
+    for path in ["/", "/metrics/", "//livez", "/livez/..", "/debug/pprof", "/LIVEZ"] {
+        assert_status(&port.get(path).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_not_allowed() {
+    let port = open().await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
+        let answer = port.say(&format!("{method} /metrics HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_status(&answer, 405);
+        assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_measure_is_refused() {
+    let port = open().await;
+    let many = "x: 1\r\n".repeat(HEADERS_MAX + 1);
+    let long = format!("x: {}\r\n", "y".repeat(HEAD_BYTES_MAX));
+    for headers in [many, long] {
+        let answer = port.say(&format!("GET /livez HTTP/1.1\r\nhost: x\r\n{headers}\r\n")).await;
+        assert_status(&answer, 431);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_finish_is_cut_off() {
+    let (soon, late) = (Duration::from_millis(20), Duration::from_hours(1));
+    for patience in [Patience { head: soon, whole: late }, Patience { head: late, whole: soon }] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let (stream, place) = accept(&listener, Arc::clone(&places)).await.unwrap();
+        converse(stream, Arc::new(State::default()), place, patience).await;
+        assert_eq!(places.available_permits(), 1);
+        let mut answer = String::new();
+        drop(client.read_to_string(&mut answer).await);
+        assert!(!answer.contains("200"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_does_not_hold_is_named_and_nothing_else() {
+    let port = open().await;
+    let answer = port.get("/readyz").await;
+    assert_status(&answer, 503);
+    assert!(answer.ends_with("\r\n\r\nserving: ok\naudit: not ready\n"), "{answer}");
+    port.state.audit.store(true, Ordering::Relaxed);
+    assert_status(&port.get("/readyz?verbose").await, 200);
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_request() {
+    let port = open().await;
+    let request = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = port.say(&request.repeat(3)).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_their_turn() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    let places = Arc::new(Semaphore::new(1));
+    let (_, first) = accept(&listener, Arc::clone(&places)).await.unwrap();
+    let mut second = std::pin::pin!(accept(&listener, Arc::clone(&places)));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut second).await.is_err());
+    drop(first);
+    assert!(second.await.is_some());
+    drop(clients);
+}
+
+#[tokio::test]
+async fn probes_and_scrapes_are_answered() {
+    let port = open().await;
+    let alive = port.get("/livez").await;
+    assert_status(&alive, 200);
+    assert!(alive.ends_with("\r\n\r\nok\n"), "{alive}");
+    let scraped = port.get("/metrics").await;
+    assert!(scraped.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
+    assert!(scraped.ends_with("\r\n\r\n# EOF\n"), "{scraped}");
+    let head = port.say("HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_status(&head, 200);
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_the_port() {
+    let port = open().await;
+    port.get("/livez").await;
+    port.stop.send(()).unwrap();
+    port.served.await.unwrap().unwrap();
+    assert!(TcpStream::connect(port.address).await.is_err());
+}

@@ -1,0 +1,290 @@
+//! Wires everything together, serves it on two runtimes, and takes it down without losing a call.
+//!
+//! The data runtime answers callers. The admin runtime answers probes and scrapes, exports spans and waits
+//! for signals, so that an overload of the one cannot silence the other.
+
+use crate::admin;
+use crate::admission::Admission;
+use crate::admission::in_flight::InFlight;
+use crate::admission::rbac::AccessPolicy;
+use crate::audit::file::FileLedger;
+use crate::audit::{Auditor, Observer};
+use crate::catalog::{Catalog, Loader, Repository};
+use crate::config::Config;
+use crate::guard::{Guard, Phase};
+use crate::identity::Authenticator;
+use crate::identity::certificate::Certificate;
+use crate::identity::plaintext::Plaintext;
+use crate::inference::ort::Runtime as OnnxRuntime;
+use crate::inference::pool::ComputePool;
+use crate::telemetry::Telemetry;
+use crate::transport::door::{Door, Services};
+use crate::transport::inference::Inference;
+use crate::transport::listener::{self, Listener, Reception};
+use crate::transport::tls;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// Why the sidecar does not start: every problem that was found.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct StartError(pub Vec<String>);
+
+impl StartError {
+    fn one(problem: impl ToString) -> Self {
+        Self(vec![problem.to_string()])
+    }
+}
+
+/// The running sidecar.
+pub struct App {
+    data: Runtime,
+    admin: Runtime,
+    guard: Arc<Guard>,
+    telemetry: Arc<Telemetry>,
+    serving: Vec<JoinHandle<()>>,
+    addresses: Addresses,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+/// Where it listens.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// gRPC over TCP.
+    pub grpc: Option<SocketAddr>,
+    /// gRPC over a Unix socket.
+    pub unix: Option<PathBuf>,
+    /// Probes and metrics.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Cores, which bound what can run at once.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The loader of a configuration, with ONNX Runtime verified and loaded.
+///
+/// # Errors
+/// ONNX Runtime cannot be used.
+pub fn loader(config: &Config) -> Result<Loader, StartError> {
+    Ok(Loader {
+        runtime: OnnxRuntime::load(&config.onnxruntime.library).map_err(StartError::one)?,
+        sessions: if config.models.sessions == 0 { cores() } else { config.models.sessions },
+        intra_threads: config.models.intra_threads,
+        detection: config.detection,
+        policy: config.policy,
+    })
+}
+
+/// The access policy, checked against the models of the repository.
+///
+/// # Errors
+/// The file cannot be read, or has a mistake.
+pub fn access_policy(path: &Path, repository: &Repository) -> Result<AccessPolicy, StartError> {
+    let at = |problem: String| StartError(vec![format!("access.policy: {}: {problem}", path.display())]);
+    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
+    let models = repository.names().map_err(|error| at(error.to_string()))?;
+    AccessPolicy::parse(&text, &models).map_err(|error| at(error.to_string()))
+}
+
+impl App {
+    /// Starts everything; when this returns, callers are answered.
+    ///
+    /// # Errors
+    /// What keeps it from starting. Nothing is left running.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let admin = runtime("admin", 1)?;
+        let data = runtime("data", cores())?;
+        let repository = Repository::new(&config.models.repository);
+        let policy = access_policy(&config.access.policy, &repository)?;
+        let tls = acceptor(config)?;
+        let catalog = Catalog::start(repository, loader(config)?)
+            .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
+        let ledger = Arc::new(FileLedger::open(&config.audit).map_err(StartError::one)?);
+        let in_flight = InFlight::new(config.limits.in_flight_max);
+        let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
+        let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
+        let guard = Arc::new(Guard {
+            admission: Admission::new(policy, vec![Box::new(in_flight)]),
+            catalog,
+            auditor: Arc::new(Auditor::new(
+                Box::new(Arc::clone(&ledger)),
+                vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
+                &rand::random::<[u8; 32]>(),
+            )),
+            pool: ComputePool::start(cores(), config.limits.queue_max).map_err(StartError::one)?,
+            timeout: Duration::from_millis(config.limits.request_timeout_ms),
+            phase: watch::Sender::new(Phase::Serving),
+        });
+        let mut app = Self {
+            data,
+            admin,
+            guard,
+            telemetry,
+            serving: Vec::new(),
+            addresses: Addresses::default(),
+            drain_delay: Duration::from_millis(config.limits.drain_delay_ms),
+            drain_timeout: Duration::from_millis(config.limits.drain_timeout_ms),
+        };
+        app.listen(config, tls)?;
+        app.listen_admin(config, ledger)?;
+        Ok(app)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The admin runtime, for whoever waits for signals.
+    #[must_use]
+    pub fn admin(&self) -> &Runtime {
+        &self.admin
+    }
+
+    /// Takes everything down: not ready, a delay, GOAWAY, calls in flight finish, and a hard stop for those
+    /// that do not. `hurry` cuts the waiting short.
+    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
+        let Self { data, admin, guard, telemetry, serving, drain_delay, drain_timeout, .. } = self;
+        admin.block_on(async {
+            let orderly = async {
+                guard.phase.send_replace(Phase::Leaving);
+                tokio::time::sleep(drain_delay).await;
+                guard.phase.send_replace(Phase::Draining);
+                let all = async {
+                    for listener in serving {
+                        if let Err(error) = listener.await {
+                            tracing::error!(%error, "a listener failed");
+                        }
+                    }
+                };
+                if tokio::time::timeout(drain_timeout, all).await.is_err() {
+                    tracing::warn!("calls in flight did not finish in time and are abandoned");
+                }
+            };
+            tokio::select! {
+                () = orderly => {}
+                () = hurry => tracing::warn!("told twice to stop: calls in flight are abandoned"),
+            }
+        });
+        // Dropping the tasks drops their open entries, which records them as abandoned.
+        data.shutdown_timeout(Duration::from_secs(1));
+        telemetry.shutdown();
+        drop(guard);
+        admin.shutdown_timeout(Duration::from_secs(1));
+    }
+
+    fn listen(&mut self, config: &Config, tls: Option<tls::Acceptor>) -> Result<(), StartError> {
+        let mut listeners = Vec::new();
+        if let Some(address) = &config.listen.grpc {
+            let listener = self.data.block_on(TcpListener::bind(address));
+            let listener = listener.map_err(|e| StartError::one(format!("listen.grpc: {address}: {e}")))?;
+            self.addresses.grpc = listener.local_addr().ok();
+            listeners.push(Listener::Tcp(listener));
+        }
+        if let Some(path) = &config.listen.unix {
+            let _inside = self.data.enter();
+            listeners.push(Listener::Unix(unix(path)?));
+            self.addresses.unix = Some(path.clone());
+        }
+        let telemetry = Arc::clone(&self.telemetry);
+        let reception = Arc::new(Reception {
+            tls,
+            authenticators: authenticators(config),
+            limits: config.limits.clone(),
+            on_failure: Box::new(move |failure| telemetry.handshake_failed(failure.as_str())),
+            connections: Arc::new(Semaphore::new(config.limits.connections_max)),
+        });
+        let idle = Duration::from_millis(config.limits.stream_idle_ms);
+        let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), idle);
+        let services = Services::new(inference, &config.limits, config.listen.reflection);
+        let services = services.map_err(StartError::one)?;
+        for listener in listeners {
+            let (guard, services, limits) =
+                (Arc::clone(&self.guard), services.clone(), config.limits.clone());
+            let door = move |visitor| Door::new(Arc::clone(&guard), services.clone(), visitor, &limits);
+            let serving =
+                listener::serve(listener, Arc::clone(&reception), self.guard.phase.subscribe(), door);
+            self.serving.push(self.data.spawn(serving));
+        }
+        Ok(())
+    }
+
+    fn listen_admin(&mut self, config: &Config, ledger: Arc<FileLedger>) -> Result<(), StartError> {
+        let address = &config.listen.admin;
+        let listener = self.admin.block_on(TcpListener::bind(address));
+        let listener = listener.map_err(|e| StartError::one(format!("listen.admin: {address}: {e}")))?;
+        self.addresses.admin = listener.local_addr().ok();
+        let state = State { guard: Arc::clone(&self.guard), telemetry: Arc::clone(&self.telemetry), ledger };
+        self.admin.spawn(async move {
+            if let Err(error) = admin::serve(listener, Arc::new(state), std::future::pending()).await {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What probes and scrapes are told.
+struct State {
+    guard: Arc<Guard>,
+    telemetry: Arc<Telemetry>,
+    ledger: Arc<FileLedger>,
+}
+
+impl admin::AdminState for State {
+    fn readiness(&self) -> Vec<(&'static str, bool)> {
+        vec![
+            ("serving", *self.guard.phase.borrow() == Phase::Serving),
+            ("models", self.guard.catalog.ready()),
+            ("audit", self.ledger.writable()),
+        ]
+    }
+
+    fn metrics(&self, out: &mut String) {
+        self.telemetry.metrics(out);
+    }
+}
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).enable_all().build().map_err(StartError::one)
+}
+
+fn acceptor(config: &Config) -> Result<Option<tls::Acceptor>, StartError> {
+    if config.tls.plaintext {
+        tracing::warn!("serving without TLS, as configured (tls.plaintext)");
+        return Ok(None);
+    }
+    tls::acceptor(&config.tls).map(Some).map_err(StartError::one)
+}
+
+fn authenticators(config: &Config) -> Vec<Box<dyn Authenticator>> {
+    if config.tls.plaintext {
+        return vec![Box::new(Plaintext)];
+    }
+    vec![Box::new(Certificate { trust_domains: config.tls.trust_domains.clone() })]
+}
+
+/// A Unix socket that only this user may use; one that a dead process left is replaced.
+fn unix(path: &Path) -> Result<UnixListener, StartError> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let at = |error: std::io::Error| StartError(vec![format!("listen.unix: {}: {error}", path.display())]);
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if stale && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path).map_err(at)?;
+    }
+    let listener = UnixListener::bind(path).map_err(at)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(at)?;
+    Ok(listener)
+}

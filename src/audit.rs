@@ -1,0 +1,160 @@
+//! What is on record of a request? Exactly one entry: opened at the door, closed once, abandoned if dropped.
+//!
+//! A closed entry has two halves. The `Record` is what the ledger keeps: who, what, when and how it ended,
+//! and nothing of a patient. The `Observation` stays in memory for metrics, spans and watchers.
+
+pub mod chain;
+pub mod entry;
+pub mod file;
+pub mod memory;
+pub mod verify;
+
+pub use entry::{Entry, Opening};
+
+use crate::admission::Rpc;
+use crate::clock::Now;
+pub use crate::reason::StageTime;
+use crate::reason::{Action, Reason, Status};
+use crate::trace::{RequestId, TraceParent};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the ledger keeps of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When the entry was opened, microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// Our id of the request.
+    pub request_id: RequestId,
+    /// The caller's own id of it, or its HMAC (see [`Auditor::client_id`]); empty if it gave none.
+    pub client_id: String,
+    /// Who asked; empty if nobody could be identified.
+    pub principal: String,
+    /// The role that allowed it; empty if none did.
+    pub role: String,
+    /// The method; `None` for a path that is no method.
+    pub rpc: Option<Rpc>,
+    /// The model's name, once it was found; a name that a caller merely sent is not recorded.
+    pub model: String,
+    /// The model's version.
+    pub version: String,
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The status the caller saw.
+    pub status: Status,
+    /// What an auditor may know beyond the reason: the detector that spoke, or the field to mend.
+    pub detail: String,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The status the caller sees.
+    pub status: Status,
+    /// For auditors: the detector that spoke, or the field to mend. Never a value.
+    pub detail: String,
+}
+
+/// What watchers, metrics and spans may know beyond the record. Never written to disk.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// When the entry was opened.
+    pub opened: Now,
+    /// When it was closed.
+    pub closed: Instant,
+    /// The stages that happened, in order of their end.
+    pub stages: Vec<StageTime>,
+    /// The caller's place in a distributed trace.
+    pub parent: Option<TraceParent>,
+    /// Client rows judged.
+    pub rows: usize,
+    /// Rows the model ran, copies included.
+    pub rows_run: usize,
+    /// The smallest p-value of the request's rows, if it was judged.
+    pub p_value: Option<f64>,
+    /// What policy would have done, where shadow mode kept it from doing so.
+    pub shadowed: Option<Action>,
+}
+
+/// A finished entry: the one source of audit, metrics and spans.
+#[derive(Clone, Debug)]
+pub struct ClosedEntry {
+    /// For the ledger.
+    pub record: Record,
+    /// For memory.
+    pub observation: Observation,
+}
+
+/// Why a record could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The storage refused.
+    #[error("the audit log cannot be written: {0}")]
+    Io(#[from] std::io::Error),
+    /// An earlier write failed half-way; nothing is appended after a torn line.
+    #[error("the audit log is broken by an earlier failure")]
+    Broken,
+}
+
+/// Where records are kept.
+pub trait Ledger: Send + Sync {
+    /// Appends one record; when this returns, the record survives the death of the process.
+    ///
+    /// # Errors
+    /// The record is not kept; the caller must not be answered.
+    fn append(&self, record: &Record) -> Result<(), LedgerError>;
+}
+
+impl<L: Ledger> Ledger for Arc<L> {
+    fn append(&self, record: &Record) -> Result<(), LedgerError> {
+        self.as_ref().append(record)
+    }
+}
+
+/// Whoever is told of every closed entry, after the ledger has it.
+pub trait Observer: Send + Sync {
+    /// Looks at one closed entry. Must be quick and must not block.
+    fn observe(&self, closed: &ClosedEntry);
+}
+
+/// Closes entries: ledger first, then observers.
+pub struct Auditor {
+    ledger: Box<dyn Ledger>,
+    observers: Vec<Arc<dyn Observer>>,
+    pseudonym_key: aws_lc_rs::hmac::Key,
+}
+
+impl Auditor {
+    /// `pseudonym_key` are the secret bytes under which foreign identifiers are hashed.
+    #[must_use]
+    pub fn new(ledger: Box<dyn Ledger>, observers: Vec<Arc<dyn Observer>>, pseudonym_key: &[u8]) -> Self {
+        let pseudonym_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pseudonym_key);
+        Self { ledger, observers, pseudonym_key }
+    }
+
+    /// The caller's id of its request as it may be kept: as it stands if it matches
+    /// `[A-Za-z0-9._:-]{1,64}`, else its keyed hash, because a free text may name a patient.
+    #[must_use]
+    pub fn client_id(&self, id: &str) -> String {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+        if id.is_empty() || (id.len() <= 64 && id.bytes().all(plain)) {
+            return id.to_owned();
+        }
+        let tag = aws_lc_rs::hmac::sign(&self.pseudonym_key, id.as_bytes());
+        format!("hmac:{}", chain::hex(tag.as_ref()))
+    }
+
+    fn close(&self, closed: &ClosedEntry) -> Result<(), LedgerError> {
+        let kept = self.ledger.append(&closed.record);
+        for observer in &self.observers {
+            observer.observe(closed);
+        }
+        kept
+    }
+}

@@ -1,0 +1,138 @@
+//! One entry a request: it can be closed once, and closes itself as abandoned when it is dropped.
+
+use super::{Auditor, ClosedEntry, LedgerError, Observation, Outcome, Record, StageTime};
+use crate::admission::Rpc;
+use crate::clock::{self, Now};
+use crate::reason::{Action, Reason, Stage, Status};
+use crate::trace::{RequestId, TraceParent};
+use std::sync::Arc;
+use std::time::{Instant, UNIX_EPOCH};
+
+/// What is known of a call when its entry is opened.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// When it arrived.
+    pub now: Now,
+    /// Our id of it.
+    pub request_id: RequestId,
+    /// The caller's place in a distributed trace.
+    pub parent: Option<TraceParent>,
+    /// Who asks; empty before identification.
+    pub principal: &'a str,
+    /// The method; `None` for a path that is no method.
+    pub rpc: Option<Rpc>,
+}
+
+/// An open entry.
+#[must_use = "an entry that is dropped is recorded as abandoned"]
+pub struct Entry {
+    auditor: Arc<Auditor>,
+    draft: Option<ClosedEntry>,
+}
+
+impl Entry {
+    /// Opens the entry of one request.
+    pub fn open(auditor: Arc<Auditor>, opening: &Opening<'_>) -> Self {
+        let time = opening.now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = Record {
+            time_us: i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
+            request_id: opening.request_id,
+            client_id: String::new(),
+            principal: opening.principal.to_owned(),
+            role: String::new(),
+            rpc: opening.rpc,
+            model: String::new(),
+            version: String::new(),
+            action: Action::Abandoned,
+            reason: Reason::HungUp,
+            status: Status::Cancelled,
+            detail: String::new(),
+        };
+        let observation = Observation {
+            opened: opening.now,
+            closed: opening.now.monotonic,
+            stages: Vec::with_capacity(Stage::ALL.len()),
+            parent: opening.parent,
+            rows: 0,
+            rows_run: 0,
+            p_value: None,
+            shadowed: None,
+        };
+        Self { auditor, draft: Some(ClosedEntry { record, observation }) }
+    }
+
+    /// Our id of the request.
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        self.draft.as_ref().map_or(RequestId::new(0), |draft| draft.record.request_id)
+    }
+
+    /// The caller's own id of the request, kept as it is or hashed.
+    pub fn client_id(&mut self, id: &str) {
+        let kept = self.auditor.client_id(id);
+        self.record(|record| record.client_id = kept);
+    }
+
+    /// The role that allowed the call.
+    pub fn role(&mut self, role: &str) {
+        self.record(|record| role.clone_into(&mut record.role));
+    }
+
+    /// The model that was found.
+    pub fn model(&mut self, name: &str, version: &str) {
+        self.record(|record| {
+            name.clone_into(&mut record.model);
+            version.clone_into(&mut record.version);
+        });
+    }
+
+    /// A stage that ended.
+    pub fn stage(&mut self, stage: Stage, from: Instant, to: Instant) {
+        self.observe(|observation| observation.stages.push(StageTime { stage, from, to }));
+    }
+
+    /// Changes what only watchers, metrics and spans see.
+    pub fn observe(&mut self, change: impl FnOnce(&mut Observation)) {
+        if let Some(draft) = &mut self.draft {
+            change(&mut draft.observation);
+        }
+    }
+
+    /// Closes the entry.
+    ///
+    /// # Errors
+    /// The ledger did not keep it: the caller must not be answered.
+    pub fn close(mut self, outcome: Outcome) -> Result<(), LedgerError> {
+        self.finish(outcome)
+    }
+
+    fn record(&mut self, change: impl FnOnce(&mut Record)) {
+        if let Some(draft) = &mut self.draft {
+            change(&mut draft.record);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Result<(), LedgerError> {
+        let Some(mut draft) = self.draft.take() else { return Ok(()) };
+        draft.record.action = outcome.action;
+        draft.record.reason = outcome.reason;
+        draft.record.status = outcome.status;
+        draft.record.detail = outcome.detail;
+        draft.observation.closed = clock::instant();
+        self.auditor.close(&draft)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let abandoned = Outcome {
+            action: Action::Abandoned,
+            reason: Reason::HungUp,
+            status: Status::Cancelled,
+            detail: String::new(),
+        };
+        if let Err(error) = self.finish(abandoned) {
+            tracing::error!(%error, "an abandoned request could not be recorded");
+        }
+    }
+}

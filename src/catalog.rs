@@ -1,0 +1,159 @@
+//! Which models are here, and which of them may this caller ask? Opens, serves, loads and unloads versions.
+
+pub mod load;
+pub mod repository;
+
+use crate::admission::Admitted;
+use crate::judgement::Served;
+use arc_swap::ArcSwap;
+pub use load::{LoadError, Loader};
+pub use repository::{Repository, VersionPath};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Versions by number, of models by name.
+type Shelf = BTreeMap<String, BTreeMap<u32, Arc<Served>>>;
+
+/// The models that are served.
+pub struct Catalog {
+    repository: Repository,
+    loader: Loader,
+    shelf: ArcSwap<Shelf>,
+    /// Loads and unloads one after the other; requests never wait for it.
+    changing: Mutex<()>,
+    /// Counts changes, for those who watch.
+    changes: watch::Sender<u64>,
+}
+
+/// The model does not exist, or this caller may not know that it does: they look alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such model for this caller")]
+pub struct NotForYou;
+
+/// One version in the index of the repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The model's name.
+    pub name: String,
+    /// The version's number.
+    pub version: u32,
+    /// Whether it is served.
+    pub ready: bool,
+}
+
+impl Catalog {
+    /// Loads every version in the repository.
+    ///
+    /// # Errors
+    /// Every version that cannot be served, each with its reason: a repository with one bad model does not
+    /// start, because nobody would notice the gap.
+    pub fn start(repository: Repository, loader: Loader) -> Result<Self, Vec<LoadError>> {
+        let mut shelf = Shelf::new();
+        let mut errors = Vec::new();
+        for path in repository.versions().map_err(|error| vec![error])? {
+            match loader.load(&path) {
+                Ok(served) => {
+                    shelf.entry(path.name).or_default().insert(path.version, Arc::new(served));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let shelf = ArcSwap::from_pointee(shelf);
+        let changes = watch::Sender::new(0);
+        Ok(Self { repository, loader, shelf, changing: Mutex::new(()), changes })
+    }
+
+    /// The version asked for, or the newest when `version` is empty, if this caller may ask it.
+    ///
+    /// # Errors
+    /// Unknown and forbidden alike.
+    pub fn open(&self, caller: &Admitted, name: &str, version: &str) -> Result<Arc<Served>, NotForYou> {
+        caller.role_for(name).ok_or(NotForYou)?;
+        let shelf = self.shelf.load();
+        let versions = shelf.get(name).ok_or(NotForYou)?;
+        let found = if version.is_empty() {
+            versions.values().next_back()
+        } else {
+            let number = version.parse::<u32>().ok().filter(|number| number.to_string() == version);
+            number.and_then(|number| versions.get(&number))
+        };
+        found.map(Arc::clone).ok_or(NotForYou)
+    }
+
+    /// Changes whenever a model is loaded or unloaded.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether a model of this name is served, or was until it was unloaded.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.shelf.load().contains_key(name)
+    }
+
+    /// Served versions of one model, ascending.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> Vec<u32> {
+        self.shelf.load().get(name).map(|versions| versions.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Every served version.
+    #[must_use]
+    pub fn served(&self) -> Vec<Arc<Served>> {
+        self.shelf.load().values().flat_map(BTreeMap::values).map(Arc::clone).collect()
+    }
+
+    /// What is on disk and whether it is served, as far as this caller may know.
+    #[must_use]
+    pub fn index(&self, caller: &Admitted) -> Vec<Listed> {
+        let shelf = self.shelf.load();
+        let on_disk = self.repository.versions().unwrap_or_default();
+        let visible = on_disk.into_iter().filter(|path| caller.role_for(&path.name).is_some());
+        let list = visible.map(|path| {
+            let ready = shelf.get(&path.name).is_some_and(|versions| versions.contains_key(&path.version));
+            Listed { name: path.name, version: path.version, ready }
+        });
+        list.collect()
+    }
+
+    /// Whether any model is served; unloading the last one makes the server not ready.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.shelf.load().values().any(|versions| !versions.is_empty())
+    }
+
+    /// Loads every version of a model that is on disk, and serves those instead of what was served before.
+    ///
+    /// # Errors
+    /// The first version that cannot be served; then nothing has changed.
+    pub fn load(&self, name: &str) -> Result<(), LoadError> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut versions = BTreeMap::new();
+        for path in self.repository.versions()?.into_iter().filter(|path| path.name == name) {
+            versions.insert(path.version, Arc::new(self.loader.load(&path)?));
+        }
+        if versions.is_empty() {
+            return Err(LoadError::new(name, "no version on disk".into()));
+        }
+        self.change(|shelf| shelf.insert(name.to_owned(), versions));
+        Ok(())
+    }
+
+    /// Serves no version of a model any more; requests under way finish.
+    pub fn unload(&self, name: &str) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(|shelf| shelf.get_mut(name).map(BTreeMap::clear));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Shelf) -> T) {
+        let mut shelf = Shelf::clone(&self.shelf.load());
+        change(&mut shelf);
+        self.shelf.store(Arc::new(shelf));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}

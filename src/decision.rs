@@ -1,0 +1,173 @@
+//! What is to be done with an answer, given the evidence? The only place that judges; stateless.
+
+use crate::calibration::Evidence;
+use crate::reason::{Action, Reason};
+use serde::{Deserialize, Serialize};
+
+/// The thresholds, as promised false-alarm rates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Share of clean requests whose answer may be withheld: an answer is kept back when its p-value is at
+    /// most this.
+    pub alpha: f64,
+    /// Share of clean requests whose answer may be flagged or withheld. At least `alpha`.
+    pub alpha_flag: f64,
+    /// Judge and record, but give every answer.
+    pub shadow: bool,
+    /// What happens to an answer that a detector could not measure.
+    pub unmeasured: Unmeasurable,
+}
+
+/// What happens to an answer that a detector could not measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unmeasurable {
+    /// It is withheld; a model that no detector can measure is not served at all.
+    #[default]
+    Withhold,
+    /// It is given.
+    Allow,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { alpha: 0.01, alpha_flag: 0.05, shadow: false, unmeasured: Unmeasurable::Withhold }
+    }
+}
+
+/// The judgement of one row, or of a request: only `Policy` makes one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    action: Action,
+    evidence: Option<Evidence>,
+    shadowed: Option<Action>,
+}
+
+impl Verdict {
+    /// What is to be done.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match (self.action, self.evidence) {
+            (Action::Allowed, _) => Reason::Clean,
+            (_, Some(_)) => Reason::Anomalous,
+            (_, None) => Reason::Unmeasured,
+        }
+    }
+
+    /// The evidence, if there was any.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        self.evidence
+    }
+
+    /// What would have been done but for shadow mode.
+    #[must_use]
+    pub fn shadowed(&self) -> Option<Action> {
+        self.shadowed
+    }
+}
+
+impl Policy {
+    /// Whether the thresholds make sense.
+    ///
+    /// # Errors
+    /// The key to mend and why.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let share = |alpha: f64| alpha > 0.0 && alpha < 1.0;
+        if !share(self.alpha) {
+            return Err(("alpha", "between 0 and 1, both excluded"));
+        }
+        if !share(self.alpha_flag) || self.alpha_flag < self.alpha {
+            return Err(("alpha_flag", "at least `alpha` and less than 1"));
+        }
+        Ok(())
+    }
+
+    /// Judges one row. No evidence means that a detector could not measure.
+    #[must_use]
+    pub fn judge(&self, evidence: Option<Evidence>) -> Verdict {
+        let action = match evidence {
+            None => match self.unmeasured {
+                Unmeasurable::Withhold => Action::Withheld,
+                Unmeasurable::Allow => Action::Allowed,
+            },
+            Some(evidence) if evidence.p_value <= self.alpha => Action::Withheld,
+            Some(evidence) if evidence.p_value <= self.alpha_flag => Action::Flagged,
+            Some(_) => Action::Allowed,
+        };
+        if self.shadow && action != Action::Allowed {
+            return Verdict { action: Action::Allowed, evidence, shadowed: Some(action) };
+        }
+        Verdict { action, evidence, shadowed: None }
+    }
+
+    /// The verdict on a whole request: that of its worst row.
+    #[must_use]
+    pub fn worst(rows: &[Verdict]) -> Option<Verdict> {
+        let severity = |action: Action| match action {
+            Action::Allowed => 0,
+            Action::FellBack => 1,
+            Action::Flagged => 2,
+            Action::Abstained => 3,
+            Action::Withheld => 4,
+            Action::Refused | Action::Abandoned => 5,
+        };
+        let p = |verdict: &Verdict| verdict.evidence.map_or(0.0, |evidence| evidence.p_value);
+        let worse = |a: &&Verdict, b: &&Verdict| {
+            let acted = |v: &Verdict| severity(v.shadowed.unwrap_or(v.action));
+            acted(a).cmp(&acted(b)).then(p(b).total_cmp(&p(a)))
+        };
+        rows.iter().max_by(worse).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::Detector;
+
+    fn evidence(p_value: f64) -> Option<Evidence> {
+        Some(Evidence { p_value, loudest: Detector::Consistency })
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_withheld() {
+        let verdict = Policy::default().judge(None);
+        assert_eq!((verdict.action(), verdict.reason()), (Action::Withheld, Reason::Unmeasured));
+    }
+
+    #[test]
+    fn rarer_evidence_never_gets_a_milder_action() {
+        let policy = Policy::default();
+        let actions = [0.001, 0.01, 0.02, 0.05, 0.06, 1.0].map(|p| policy.judge(evidence(p)).action());
+        use Action::{Allowed, Flagged, Withheld};
+        assert_eq!(actions, [Withheld, Withheld, Flagged, Flagged, Allowed, Allowed]);
+    }
+
+    #[test]
+    fn shadow_mode_answers_and_remembers() {
+        let verdict = Policy { shadow: true, ..Policy::default() }.judge(evidence(0.001));
+        assert_eq!((verdict.action(), verdict.shadowed()), (Action::Allowed, Some(Action::Withheld)));
+    }
+
+    #[test]
+    fn the_worst_row_decides() {
+        let policy = Policy::default();
+        let rows = [0.5, 0.001, 0.04].map(|p| policy.judge(evidence(p)));
+        assert_eq!(Policy::worst(&rows).unwrap().action(), Action::Withheld);
+        assert!(Policy::worst(&[]).is_none());
+    }
+
+    #[test]
+    fn thresholds_out_of_order_are_refused() {
+        assert_eq!(Policy { alpha: 0.0, ..Policy::default() }.check().unwrap_err().0, "alpha");
+        assert_eq!(Policy { alpha: 0.1, ..Policy::default() }.check().unwrap_err().0, "alpha_flag");
+    }
+}

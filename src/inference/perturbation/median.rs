@@ -1,0 +1,132 @@
+//! The median of a small window: isolated adversarial pixels vanish (Xu et al., NDSS 2018).
+//!
+//! Same numbers as `scipy.ndimage.median_filter(mode="reflect")`: a window of 2 ends at the pixel and takes
+//! the upper median; a window of 3 is centred. Edges repeat the border pixel (d c b a | a b c d).
+
+use super::Perturbation;
+
+/// Median over a `window` x `window` neighbourhood of each plane.
+#[derive(Debug)]
+pub struct Median {
+    input: usize,
+    height: usize,
+    width: usize,
+    window: usize,
+}
+
+impl Median {
+    /// `plane` is height and width, `window` 2 or 3, as the contract has checked.
+    #[must_use]
+    pub fn new(input: usize, plane: Option<(usize, usize)>, window: usize) -> Self {
+        let (height, width) = plane.unwrap_or((0, 0));
+        Self { input, height, width, window }
+    }
+
+    fn filter(&self, plane: &[f32], out: &mut [f32]) {
+        let row_at = |y: usize| plane.chunks_exact(self.width).nth(y).unwrap_or_default();
+        for (y, out) in out.chunks_exact_mut(self.width).enumerate() {
+            let above = row_at(y.saturating_sub(1));
+            let here = row_at(y);
+            if self.window == 2 {
+                upper_median_of_4(above, here, out);
+            } else {
+                let below = row_at((y + 1).min(self.height.saturating_sub(1)));
+                median_of_9(above, here, below, out);
+            }
+        }
+    }
+}
+
+impl Perturbation for Median {
+    fn input(&self) -> usize {
+        self.input
+    }
+
+    fn perturb(&self, row: &[f32], _seed: u64, out: &mut [f32]) {
+        let area = self.height.saturating_mul(self.width);
+        if area == 0 {
+            out.copy_from_slice(row);
+            return;
+        }
+        for (plane, out) in row.chunks_exact(area).zip(out.chunks_exact_mut(area)) {
+            self.filter(plane, out);
+        }
+    }
+}
+
+/// The third smallest of each 2x2 window that ends at the pixel.
+fn upper_median_of_4(above: &[f32], here: &[f32], out: &mut [f32]) {
+    let mut left = (above.first().copied().unwrap_or(0.0), here.first().copied().unwrap_or(0.0));
+    for ((out, &a), &h) in out.iter_mut().zip(above).zip(here) {
+        let (low, high) = (left.0.min(left.1), left.0.max(left.1));
+        let (low2, high2) = (a.min(h), a.max(h));
+        // Of two sorted pairs, the third smallest is the smaller high or the larger low, whichever is larger.
+        *out = low.max(low2).max(high.min(high2));
+        left = (a, h);
+    }
+}
+
+fn median_of_9(above: &[f32], here: &[f32], below: &[f32], out: &mut [f32]) {
+    let column = |x: usize| {
+        let at = |row: &[f32]| row.get(x).copied().unwrap_or(0.0);
+        sort3(at(above), at(here), at(below))
+    };
+    let last = out.len().saturating_sub(1);
+    let mut left = column(0);
+    let mut middle = left;
+    for (x, out) in out.iter_mut().enumerate() {
+        let right = column((x + 1).min(last));
+        // Median of nine from sorted columns: the median of (largest low, median middle, smallest high).
+        let low = left.0.max(middle.0).max(right.0);
+        let high = left.2.min(middle.2).min(right.2);
+        let centre = sort3(left.1, middle.1, right.1).1;
+        *out = sort3(low, centre, high).1;
+        left = middle;
+        middle = right;
+    }
+}
+
+fn sort3(a: f32, b: f32, c: f32) -> (f32, f32, f32) {
+    let (low, high) = (a.min(b), a.max(b));
+    (low.min(c), low.max(high.min(c)), high.max(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_sorting(plane: &[f32], height: usize, width: usize, window: usize) -> Vec<f32> {
+        let clamp = |v: i64, len: usize| v.clamp(0, i64::try_from(len).unwrap() - 1) as usize;
+        let mut out = Vec::new();
+        for y in 0..height as i64 {
+            for x in 0..width as i64 {
+                let to = if window == 2 { 0 } else { 1 };
+                let mut values = Vec::new();
+                for dy in -1..=to {
+                    for dx in -1..=to {
+                        values.push(plane[clamp(y + dy, height) * width + clamp(x + dx, width)]);
+                    }
+                }
+                values.sort_by(f32::total_cmp);
+                out.push(values[window * window / 2]);
+            }
+        }
+        out
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn agrees_with_sorting_the_window(
+            height in 1_usize..6, width in 1_usize..6, window in 2_usize..=3,
+            values in proptest::collection::vec(0.0_f32..1.0, 50),
+        ) {
+            let row = &values[..2 * height * width];
+            let mut out = vec![0.0; row.len()];
+            Median::new(0, Some((height, width)), window).perturb(row, 0, &mut out);
+            let area = height * width;
+            let wanted: Vec<f32> =
+                row.chunks(area).flat_map(|plane| by_sorting(plane, height, width, window)).collect();
+            proptest::prop_assert_eq!(out, wanted);
+        }
+    }
+}

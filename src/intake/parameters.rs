@@ -1,0 +1,132 @@
+//! Request parameters, as tritonclient and KServe send them. One that is not known is refused, because the
+//! caller would believe that it had an effect.
+
+use super::{IntakeError, refuse};
+use crate::contract::Contract;
+use crate::proto::infer_parameter::ParameterChoice;
+use crate::proto::{InferParameter, ModelInferRequest};
+use crate::reason::Reason;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What a request asks for besides its tensors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// `timeout` in microseconds: a deadline that counts from the call's arrival.
+    pub timeout: Option<Duration>,
+    /// `triton_enable_empty_final_response`: mark the last answer of a stream.
+    pub marks_final: bool,
+    /// The outputs to answer with.
+    pub outputs: Vec<Wanted>,
+}
+
+/// One output to answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its place in the contract.
+    pub index: usize,
+    /// `classification`: the best so many classes, as text, instead of the tensor.
+    pub classes: Option<usize>,
+}
+
+/// Reads the parameters and the requested outputs.
+///
+/// # Errors
+/// A parameter that is unknown or of the wrong kind, or an output that is not published.
+pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Parameters, IntakeError> {
+    let mut read = Parameters { outputs: wanted(contract, request)?, ..Parameters::default() };
+    for (name, parameter) in &request.parameters {
+        let field = format!("parameters[{:?}]", shown(name));
+        match name.as_str() {
+            "timeout" => {
+                let timeout = Duration::from_micros(whole(&field, parameter)?);
+                read.timeout = (!timeout.is_zero()).then_some(timeout);
+            }
+            // Accepted because clients send it, without effect: priority comes from the caller's role.
+            "priority" => drop(whole(&field, parameter)?),
+            "triton_enable_empty_final_response" => read.marks_final = flag(&field, parameter)?,
+            "sequence_id" | "sequence_start" | "sequence_end" => {
+                return Err(refuse(
+                    Reason::Unsupported,
+                    field,
+                    "sequences (stateful models) are not supported",
+                ));
+            }
+            _ => return Err(refuse(Reason::BadParameter, field, "unknown parameter")),
+        }
+    }
+    Ok(read)
+}
+
+fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted>, IntakeError> {
+    let published = contract.outputs.iter().enumerate().filter(|(_, output)| output.publish);
+    if request.outputs.is_empty() {
+        return Ok(published.map(|(index, _)| Wanted { index, classes: None }).collect());
+    }
+    let mut all: Vec<Wanted> = Vec::with_capacity(request.outputs.len());
+    for (i, output) in request.outputs.iter().enumerate() {
+        let found = published.clone().find(|(_, spec)| spec.name == output.name);
+        let Some((index, spec)) = found else {
+            let problem = "the model publishes no output of this name";
+            return Err(refuse(Reason::BadName, format!("outputs[{i}].name"), problem));
+        };
+        if all.iter().any(|other| other.index == index) {
+            return Err(refuse(Reason::BadName, format!("outputs[{i}].name"), "requested twice"));
+        }
+        let at = format!("outputs[{i}].parameters");
+        all.push(Wanted { index, classes: classes(&at, &output.parameters, spec.row_len())? });
+    }
+    Ok(all)
+}
+
+fn classes(
+    at: &str,
+    parameters: &HashMap<String, InferParameter>,
+    row_len: usize,
+) -> Result<Option<usize>, IntakeError> {
+    let mut classes = None;
+    for (name, parameter) in parameters {
+        let field = format!("{at}[{:?}]", shown(name));
+        match name.as_str() {
+            "classification" => {
+                let count = usize::try_from(whole(&field, parameter)?).unwrap_or(usize::MAX);
+                classes = (count > 0).then_some(count.min(row_len));
+            }
+            "shared_memory_region" | "shared_memory_byte_size" | "shared_memory_offset" => {
+                return Err(refuse(Reason::Unsupported, field, "shared memory is not supported"));
+            }
+            _ => return Err(refuse(Reason::BadParameter, field, "unknown parameter")),
+        }
+    }
+    Ok(classes)
+}
+
+fn whole(field: &str, parameter: &InferParameter) -> Result<u64, IntakeError> {
+    let value = match parameter.parameter_choice {
+        Some(ParameterChoice::Int64Param(value)) => u64::try_from(value).ok(),
+        Some(ParameterChoice::Uint64Param(value)) => Some(value),
+        Some(
+            ParameterChoice::BoolParam(_) | ParameterChoice::StringParam(_) | ParameterChoice::DoubleParam(_),
+        )
+        | None => None,
+    };
+    value.ok_or_else(|| refuse(Reason::BadParameter, field, "a whole number, 0 or more"))
+}
+
+fn flag(field: &str, parameter: &InferParameter) -> Result<bool, IntakeError> {
+    match parameter.parameter_choice {
+        Some(ParameterChoice::BoolParam(value)) => Ok(value),
+        Some(
+            ParameterChoice::Int64Param(_)
+            | ParameterChoice::Uint64Param(_)
+            | ParameterChoice::StringParam(_)
+            | ParameterChoice::DoubleParam(_),
+        )
+        | None => Err(refuse(Reason::BadParameter, field, "true or false")),
+    }
+}
+
+/// As much of a name that a caller sent as may be shown in an answer.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().take(64).filter(|c| c.is_ascii_graphic()).collect()
+}

@@ -1,0 +1,7 @@
+//! The `asepsis` command: arguments to `cli`, exit codes.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    asepsis::cli::main()
+}

@@ -1,0 +1,210 @@
+//! Every way to end without an answer: what the caller is told, and what the auditor is told.
+//!
+//! Knows no gRPC. The message to the caller stands alone (some clients show nothing else), names the field
+//! to mend, and holds no score, threshold, detector, path or value.
+
+use crate::admission::Denial;
+use crate::audit::{LedgerError, Outcome};
+use crate::catalog::{LoadError, NotForYou};
+use crate::decision::Verdict;
+use crate::identity::IdentityError;
+use crate::inference::InferenceError;
+use crate::intake::IntakeError;
+use crate::reason::{Action, Reason, Status};
+use std::time::Duration;
+
+/// The end of a request that gets no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    action: Action,
+    reason: Reason,
+    status: Status,
+    message: String,
+    field: Option<Field>,
+    retry_after: Option<Duration>,
+    detail: String,
+}
+
+/// The field of the request to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// As in `inputs[0].shape[1]`.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Refusal {
+    /// Turned away for `reason`, in words for the caller.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let retry_after = match reason.status() {
+            Status::Unavailable => Some(Duration::from_secs(1)),
+            _ if reason == Reason::Overloaded => Some(Duration::from_millis(100)),
+            _ => None,
+        };
+        Self {
+            action: Action::Refused,
+            reason,
+            status: reason.status(),
+            message: message.into(),
+            field: None,
+            retry_after,
+            detail: String::new(),
+        }
+    }
+
+    /// The answer exists and is kept back. What the caller is told is the same whatever the evidence was.
+    #[must_use]
+    pub fn withheld(verdict: &Verdict) -> Self {
+        let message = "the answer is withheld: the input could not be confirmed as sound; \
+                       refer the case to a clinician";
+        let detail = verdict.evidence().map_or("", |evidence| evidence.loudest.as_str());
+        Self { action: Action::Withheld, detail: detail.into(), ..Self::new(verdict.reason(), message) }
+    }
+
+    /// The audit entry of a request that cannot be recorded is the refusal itself.
+    #[must_use]
+    pub fn unrecorded(error: &LedgerError) -> Self {
+        tracing::error!(%error, "a request could not be recorded");
+        Self::new(Reason::AuditUnwritable, "the request cannot be recorded now; try again later")
+    }
+
+    /// Time ran out.
+    #[must_use]
+    pub fn late() -> Self {
+        Self::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer")
+    }
+
+    /// One of our own invariants is broken; `detail` is for the log and the auditor.
+    #[must_use]
+    pub fn internal(detail: &str) -> Self {
+        Self {
+            detail: detail.to_owned(),
+            ..Self::new(Reason::Internal, "internal error; quote the request id to the operator")
+        }
+    }
+
+    /// Why, in the closed vocabulary.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What was done.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The status of the call.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// For the caller.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The field to mend, if it is one field.
+    #[must_use]
+    pub fn field(&self) -> Option<&Field> {
+        self.field.as_ref()
+    }
+
+    /// When trying again makes sense.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the audit entry says.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let field = self.field.as_ref().map(|field| field.path.as_str());
+        Outcome {
+            action: self.action,
+            reason: self.reason,
+            status: self.status,
+            detail: field.unwrap_or(&self.detail).to_owned(),
+        }
+    }
+}
+
+impl From<IdentityError> for Refusal {
+    fn from(error: IdentityError) -> Self {
+        let reason = match error {
+            IdentityError::Missing => Reason::NoCredential,
+            IdentityError::Invalid(_) => Reason::BadCredential,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::new(denial.reason, denial.message)
+    }
+}
+
+impl From<NotForYou> for Refusal {
+    fn from(_: NotForYou) -> Self {
+        Self::new(Reason::ModelForbidden, "there is no such model, or none of your roles may use it so")
+    }
+}
+
+impl From<IntakeError> for Refusal {
+    fn from(error: IntakeError) -> Self {
+        let message = error.to_string();
+        Self {
+            field: Some(Field { path: error.field, problem: error.problem }),
+            ..Self::new(error.reason, message)
+        }
+    }
+}
+
+impl From<InferenceError> for Refusal {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Interrupted => Self::late(),
+            InferenceError::QueueFull => {
+                Self::new(Reason::Overloaded, "the compute queue is full; try again later")
+            }
+            InferenceError::Failed(problem) => {
+                tracing::error!(problem, "a run failed");
+                Self::new(Reason::BackendFailed, "the model failed; quote the request id to the operator")
+            }
+        }
+    }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        tracing::error!(%error, "a model could not be loaded");
+        let message = "the model cannot be loaded from disk; the operator's log says why";
+        Self { detail: "load".into(), ..Self::new(Reason::BackendFailed, message) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibration::Evidence;
+    use crate::decision::Policy;
+    use crate::detection::Detector;
+
+    #[test]
+    fn a_withheld_answer_tells_the_caller_nothing_of_the_detector_and_the_auditor_which() {
+        let refusals = [Detector::Confidence, Detector::Consistency].map(|loudest| {
+            let verdict = Policy::default().judge(Some(Evidence { p_value: 0.001, loudest }));
+            Refusal::withheld(&verdict)
+        });
+        assert_eq!(refusals[0].message(), refusals[1].message());
+        assert!(!refusals[0].message().contains("confidence") && !refusals[0].message().contains("0.001"));
+        assert_eq!(refusals[1].outcome().detail, "consistency");
+        assert_eq!(refusals[1].status(), Status::FailedPrecondition);
+    }
+}

@@ -1,0 +1,87 @@
+//! What has each model version done since the start? The numbers behind Triton's `ModelStatistics`.
+
+use super::per_model::PerModel;
+use crate::admission::Rpc;
+use crate::audit::ClosedEntry;
+use crate::reason::Stage;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The statistics of all models.
+#[derive(Default)]
+pub struct Statistics(PerModel<Mutex<ModelStatistics>>);
+
+/// The statistics of one model version. As in Triton, the times inside are those of answered requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelStatistics {
+    /// Inference requests that got an answer.
+    pub success_count: u64,
+    /// How long they took.
+    pub success_total: Duration,
+    /// Inference requests that got none.
+    pub fail_count: u64,
+    /// How long they took.
+    pub fail_total: Duration,
+    /// Waiting for a compute thread.
+    pub queue_total: Duration,
+    /// Decoding, and writing the copies.
+    pub compute_input_total: Duration,
+    /// In the model.
+    pub compute_infer_total: Duration,
+    /// Judging, and encoding the answer.
+    pub compute_output_total: Duration,
+    /// Rows answered.
+    pub inference_count: u64,
+    /// Runs of the model.
+    pub execution_count: u64,
+    /// When the last inference request arrived, milliseconds since the Unix epoch; 0 if none did.
+    pub last_inference_ms: u64,
+}
+
+impl Statistics {
+    /// The statistics of that model version; zeros if it has not been asked.
+    #[must_use]
+    pub fn of(&self, model: &str, version: &str) -> ModelStatistics {
+        let kept = self.0.get(model, version);
+        kept.map(|kept| *kept.lock().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default()
+    }
+
+    pub(super) fn count(&self, closed: &ClosedEntry) {
+        let record = &closed.record;
+        let infers = matches!(record.rpc, Some(Rpc::ModelInfer | Rpc::ModelStreamInfer));
+        if !infers || record.model.is_empty() {
+            return;
+        }
+        let kept = self.0.get_or(&record.model, &record.version, Mutex::default);
+        kept.lock().unwrap_or_else(PoisonError::into_inner).count(closed);
+    }
+}
+
+impl ModelStatistics {
+    fn count(&mut self, closed: &ClosedEntry) {
+        let (record, observation) = (&closed.record, &closed.observation);
+        let took = observation.closed.saturating_duration_since(observation.opened.monotonic);
+        let arrived_ms = u64::try_from(record.time_us / 1_000).unwrap_or(0);
+        self.last_inference_ms = self.last_inference_ms.max(arrived_ms);
+        let runs = observation.stages.iter().filter(|measured| measured.stage == Stage::Infer).count();
+        self.execution_count += u64::try_from(runs).unwrap_or(0);
+        if !record.action.answers() {
+            self.fail_count += 1;
+            self.fail_total += took;
+            return;
+        }
+        self.success_count += 1;
+        self.success_total += took;
+        self.inference_count += u64::try_from(observation.rows).unwrap_or(0);
+        for measured in &observation.stages {
+            let took = measured.to.saturating_duration_since(measured.from);
+            match measured.stage {
+                Stage::Door | Stage::Open => {}
+                Stage::Queue => self.queue_total += took,
+                Stage::Decode | Stage::Copies => self.compute_input_total += took,
+                Stage::Infer => self.compute_infer_total += took,
+                Stage::Judge | Stage::Respond => self.compute_output_total += took,
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use super::*;
+use crate::admission::Rpc;
+use crate::audit::{Observation, Record};
+use crate::clock::Now;
+use crate::reason::{Action, Reason, Stage, StageTime, Status};
+use crate::trace::RequestId;
+use std::time::Duration;
+
+/// An entry of 10 ms with a decoding of 1 ms and a run of 2 ms.
+pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
+    let opened = Now::read();
+    let at = |ms| opened.monotonic + Duration::from_millis(ms);
+    ClosedEntry {
+        record: Record {
+            time_us: 7_000_000,
+            request_id: RequestId::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdee),
+            client_id: "case-7".to_owned(),
+            principal: "dns:ward".to_owned(),
+            role: "clinician".to_owned(),
+            rpc: Some(Rpc::ModelInfer),
+            model: "wdbc".to_owned(),
+            version: "1".to_owned(),
+            action,
+            reason,
+            status: if action.answers() { Status::Ok } else { reason.status() },
+            detail: String::new(),
+        },
+        observation: Observation {
+            opened,
+            closed: at(10),
+            stages: vec![
+                StageTime { stage: Stage::Decode, from: at(1), to: at(2) },
+                StageTime { stage: Stage::Infer, from: at(3), to: at(5) },
+            ],
+            parent: None,
+            rows: 2,
+            rows_run: 8,
+            p_value: None,
+            shadowed: None,
+        },
+    }
+}
+
+fn quiet() -> Telemetry {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let in_flight = Arc::new(AtomicUsize::new(3));
+    Telemetry::start(&otlp::Settings::default(), in_flight, runtime.handle()).unwrap()
+}
+
+fn scraped(telemetry: &Telemetry) -> String {
+    let mut text = String::new();
+    telemetry.metrics(&mut text);
+    text
+}
+
+#[track_caller]
+fn assert_line(text: &str, line: &str) {
+    assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+}
+
+#[test]
+fn a_refusal_is_counted_under_its_reason_and_not_as_an_answer() {
+    let telemetry = quiet();
+    telemetry.observe(&closed(Action::Refused, Reason::NonFinite));
+    let text = scraped(&telemetry);
+    assert_line(
+        &text,
+        r#"asepsis_requests_total{model="wdbc",version="1",action="refused",reason="non_finite"} 1"#,
+    );
+    assert!(!text.contains("action=\"allowed\""));
+    let told = telemetry.statistics().of("wdbc", "1");
+    assert_eq!((told.success_count, told.fail_count, told.inference_count), (0, 1, 0));
+    assert_eq!((told.fail_total, told.execution_count), (Duration::from_millis(10), 1));
+}
+
+#[test]
+fn a_call_that_asks_no_model_is_counted_without_a_name() {
+    let telemetry = quiet();
+    let mut entry = closed(Action::Refused, Reason::Unsupported);
+    (entry.record.rpc, entry.record.model, entry.record.version) = (None, String::new(), String::new());
+    telemetry.observe(&entry);
+    assert_line(
+        &scraped(&telemetry),
+        r#"asepsis_requests_total{model="",version="",action="refused",reason="unsupported"} 1"#,
+    );
+    assert_eq!(telemetry.statistics().of("", ""), ModelStatistics::default());
+}
+
+#[test]
+fn asking_about_a_model_is_no_inference() {
+    let telemetry = quiet();
+    let mut entry = closed(Action::Allowed, Reason::Clean);
+    entry.record.rpc = Some(Rpc::ModelMetadata);
+    telemetry.observe(&entry);
+    assert_eq!(telemetry.statistics().of("wdbc", "1"), ModelStatistics::default());
+}
+
+#[test]
+fn every_action_and_reason_has_its_own_counter() {
+    let telemetry = quiet();
+    for action in Action::ALL {
+        for reason in Reason::ALL {
+            telemetry.observe(&closed(*action, *reason));
+        }
+    }
+    let text = scraped(&telemetry);
+    let counters: Vec<_> = text.lines().filter(|line| line.starts_with("asepsis_requests_total")).collect();
+    assert_eq!(counters.len(), Action::ALL.len() * Reason::ALL.len());
+    assert!(counters.iter().all(|line| line.ends_with(" 1")));
+}
+
+#[test]
+fn an_answer_is_told_in_metrics_and_statistics_alike() {
+    let telemetry = quiet();
+    let mut entry = closed(Action::Allowed, Reason::Clean);
+    entry.observation.shadowed = Some(Action::Withheld);
+    telemetry.observe(&entry);
+    telemetry.handshake_failed("timeout");
+    let text = scraped(&telemetry);
+    for line in [
+        r#"asepsis_requests_total{model="wdbc",version="1",action="allowed",reason="clean"} 1"#,
+        r#"asepsis_request_duration_seconds_count{model="wdbc"} 1"#,
+        r#"asepsis_stage_duration_seconds_bucket{le="0.001",stage="decode"} 1"#,
+        r#"asepsis_stage_duration_seconds_bucket{le="0.001",stage="infer"} 0"#,
+        r#"asepsis_stage_duration_seconds_count{stage="door"} 0"#,
+        r#"asepsis_rows_total{model="wdbc",version="1"} 2"#,
+        r#"asepsis_copies_total{model="wdbc",version="1"} 6"#,
+        r#"asepsis_shadowed_total{action="withheld"} 1"#,
+        r#"asepsis_handshakes_failed_total{reason="timeout"} 1"#,
+        "asepsis_spans_dropped_total 0",
+        "asepsis_in_flight 3.0",
+        concat!(r#"asepsis_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+    ] {
+        assert_line(&text, line);
+    }
+    assert!(text.ends_with("# EOF\n"));
+    let told = telemetry.statistics().of("wdbc", "1");
+    let expected = ModelStatistics {
+        success_count: 1,
+        success_total: Duration::from_millis(10),
+        compute_input_total: Duration::from_millis(1),
+        compute_infer_total: Duration::from_millis(2),
+        inference_count: 2,
+        execution_count: 1,
+        last_inference_ms: 7_000,
+        ..ModelStatistics::default()
+    };
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_gauge_is_read_at_each_scrape() {
+    let telemetry = quiet();
+    let state = Arc::new(AtomicUsize::new(1));
+    let read = Arc::clone(&state);
+    telemetry.gauge("model_ready", "Models that answer", move || {
+        let value = if read.load(Ordering::Relaxed) == 1 { 1.0 } else { 0.0 };
+        vec![Sample { labels: vec![("model", "wdbc".to_owned())], value }]
+    });
+    assert_line(&scraped(&telemetry), r#"asepsis_model_ready{model="wdbc"} 1.0"#);
+    state.store(0, Ordering::Relaxed);
+    assert_line(&scraped(&telemetry), r#"asepsis_model_ready{model="wdbc"} 0.0"#);
+}

@@ -1,0 +1,69 @@
+//! The wire: TLS, HTTP/2 and gRPC around the guard. Nothing is decided here.
+
+pub mod client;
+pub mod door;
+pub mod health;
+pub mod inference;
+pub mod listener;
+pub mod status;
+pub mod tls;
+
+pub(crate) mod stubs {
+    //! The service and client of `proto/inference.proto`, generated.
+    #![expect(
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        reason = "generated code; proto/inference.proto is its documentation"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/services/inference.rs"));
+}
+
+use serde::{Deserialize, Serialize};
+
+/// Limits of connections, messages and time (`[limits]`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest decoded message of a request, in bytes.
+    pub message_bytes_max: usize,
+    /// Calls in flight at once, over all connections.
+    pub in_flight_max: usize,
+    /// Connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// Calls at once on one connection.
+    pub streams_per_connection_max: u32,
+    /// Bytes of all headers of one call.
+    pub header_bytes_max: u32,
+    /// Runs that wait for a compute thread.
+    pub queue_max: usize,
+    /// How long a request may take when its caller gives no shorter deadline, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// How long a TLS handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// How long a stream may be silent, in milliseconds.
+    pub stream_idle_ms: u64,
+    /// How long a shutdown goes on answering while readiness says no, in milliseconds, so that load balancers
+    /// turn away first.
+    pub drain_delay_ms: u64,
+    /// How long a shutdown then waits for calls in flight, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            in_flight_max: 1024,
+            connections_max: 4096,
+            streams_per_connection_max: 256,
+            header_bytes_max: 16 << 10,
+            queue_max: 256,
+            request_timeout_ms: 30_000,
+            handshake_timeout_ms: 5_000,
+            stream_idle_ms: 300_000,
+            drain_delay_ms: 1_000,
+            drain_timeout_ms: 20_000,
+        }
+    }
+}

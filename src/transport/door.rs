@@ -1,0 +1,326 @@
+//! The door: every call passes here on its headers, and leaves with exactly one entry closed.
+
+use super::health::Health;
+use super::inference::Inference;
+use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::{Limits, status};
+use crate::admission::Rpc;
+use crate::clock::Now;
+use crate::guard::{Call, Guard, Head, Visitor};
+use crate::proto::DESCRIPTORS;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trace::{RequestId, TraceParent};
+use http::{HeaderMap, Method, Request, Response};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic_health::pb::health_server::HealthServer;
+use tower::Service;
+use tower::util::BoxCloneSyncService;
+
+/// A gRPC service of one kind of body.
+type Inner<B> = BoxCloneSyncService<Request<B>, Response<Body>, Infallible>;
+
+/// Time a handler gets to notice a deadline by itself before the door answers for it.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The services behind the door.
+pub struct Services<B> {
+    inference: Inner<B>,
+    health: Inner<B>,
+    reflection: Option<(Inner<B>, Inner<B>)>,
+}
+
+/// The door of one connection.
+pub struct Door<B> {
+    guard: Arc<Guard>,
+    services: Services<B>,
+    visitor: Visitor,
+    message_bytes_max: usize,
+}
+
+/// The admitted call on its way through tonic to its handler. If tonic refuses the message, the call is
+/// still in here and the door closes it.
+#[derive(Clone)]
+pub(super) struct Passing(Arc<Mutex<Option<Call>>>);
+
+impl Passing {
+    fn new(call: Call) -> Self {
+        Self(Arc::new(Mutex::new(Some(call))))
+    }
+
+    pub(super) fn take(&self) -> Option<Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What a stream's messages are admitted with, one by one.
+#[derive(Clone)]
+pub(super) struct Streaming {
+    pub(super) visitor: Visitor,
+    pub(super) head: Head,
+}
+
+impl<B> Services<B>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    /// The services of a guard; `inference` also tells statistics.
+    ///
+    /// # Errors
+    /// The descriptors for reflection cannot be read, which a test excludes.
+    pub fn new(inference: Inference, limits: &Limits, reflection: bool) -> Result<Self, String> {
+        let health = Health::new(Arc::clone(inference.guard()));
+        let server = GrpcInferenceServiceServer::new(inference)
+            .max_decoding_message_size(limits.message_bytes_max)
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let health = HealthServer::new(health).max_decoding_message_size(HEALTH_BYTES_MAX);
+        Ok(Self {
+            inference: BoxCloneSyncService::new(server),
+            health: BoxCloneSyncService::new(health),
+            reflection: reflection.then(reflection_services).transpose()?,
+        })
+    }
+
+    /// The service of a method; `None` for one that is switched off.
+    fn of(&mut self, rpc: Rpc) -> Option<&mut Inner<B>> {
+        match rpc {
+            Rpc::HealthCheck | Rpc::HealthWatch => Some(&mut self.health),
+            Rpc::Reflection => self.reflection.as_mut().map(|(v1, _)| v1),
+            Rpc::ReflectionAlpha => self.reflection.as_mut().map(|(_, alpha)| alpha),
+            Rpc::ModelInfer
+            | Rpc::ModelStreamInfer
+            | Rpc::ServerLive
+            | Rpc::ServerReady
+            | Rpc::ModelReady
+            | Rpc::ServerMetadata
+            | Rpc::ModelMetadata
+            | Rpc::ModelConfig
+            | Rpc::ModelStatistics
+            | Rpc::RepositoryIndex
+            | Rpc::RepositoryModelLoad
+            | Rpc::RepositoryModelUnload
+            | Rpc::SystemSharedMemoryStatus
+            | Rpc::SystemSharedMemoryRegister
+            | Rpc::SystemSharedMemoryUnregister
+            | Rpc::CudaSharedMemoryStatus
+            | Rpc::CudaSharedMemoryRegister
+            | Rpc::CudaSharedMemoryUnregister
+            | Rpc::TraceSetting
+            | Rpc::LogSettings => Some(&mut self.inference),
+        }
+    }
+}
+
+/// A health check names one service.
+const HEALTH_BYTES_MAX: usize = 4096;
+
+fn reflection_services<B>() -> Result<(Inner<B>, Inner<B>), String>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1().map_err(|error| error.to_string())?;
+    let alpha = builder().build_v1alpha().map_err(|error| error.to_string())?;
+    Ok((BoxCloneSyncService::new(v1), BoxCloneSyncService::new(alpha)))
+}
+
+// By hand: a derived `Clone` would ask it of the body as well.
+impl<B> Clone for Services<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inference: self.inference.clone(),
+            health: self.health.clone(),
+            reflection: self.reflection.clone(),
+        }
+    }
+}
+
+impl<B> Clone for Door<B> {
+    fn clone(&self) -> Self {
+        Self {
+            guard: Arc::clone(&self.guard),
+            services: self.services.clone(),
+            visitor: self.visitor.clone(),
+            message_bytes_max: self.message_bytes_max,
+        }
+    }
+}
+
+impl<B> Door<B> {
+    /// The door for one visitor.
+    #[must_use]
+    pub fn new(guard: Arc<Guard>, services: Services<B>, visitor: Visitor, limits: &Limits) -> Self {
+        Self { guard, services, visitor, message_bytes_max: limits.message_bytes_max }
+    }
+}
+
+impl<B> Door<B>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    async fn pass(mut self, mut request: Request<B>) -> Response<Body> {
+        let head = head(&request);
+        if head.rpc == Some(Rpc::ModelStreamInfer) {
+            return self.pass_stream(request, head).await;
+        }
+        let call = match self.guard.admit(&self.visitor, &head) {
+            Ok(call) => call,
+            Err(refusal) => return refused(&refusal, head.request_id),
+        };
+        let service = head.rpc.and_then(|rpc| self.services.of(rpc)).filter(|_| is_grpc(&request));
+        let Some(service) = service else {
+            let problem =
+                Refusal::new(Reason::Unsupported, "this method is not served here as it was called");
+            return self.close(call, problem, head.request_id);
+        };
+        let deadline = call.deadline().instant() + GRACE;
+        let passing = Passing::new(call);
+        request.extensions_mut().insert(passing.clone());
+        let answered = tokio::time::timeout_at(deadline.into(), service.call(request)).await;
+        let unserved = passing.take();
+        match (answered, unserved) {
+            (Ok(Ok(response)), None) => response,
+            (Ok(Ok(response)), Some(call)) => {
+                let status = tonic::Status::from_header_map(response.headers());
+                let status = status.unwrap_or_else(|| tonic::Status::internal("no status"));
+                let refusal = status::undecoded(&status, self.message_bytes_max);
+                self.close(call, refusal, head.request_id)
+            }
+            (Err(_late), Some(call)) => self.close(call, Refusal::late(), head.request_id),
+            (Err(_late), None) => refused(&Refusal::late(), head.request_id),
+        }
+    }
+
+    /// A stream is only let in here; each message is admitted and recorded by itself.
+    async fn pass_stream(mut self, mut request: Request<B>, head: Head) -> Response<Body> {
+        if self.guard.pass(&self.visitor, &head).is_err() || !is_grpc(&request) {
+            return match self.guard.admit(&self.visitor, &head) {
+                Err(refusal) => refused(&refusal, head.request_id),
+                Ok(call) => {
+                    let refusal = Refusal::new(Reason::Malformed, "this is not a gRPC call");
+                    self.close(call, refusal, head.request_id)
+                }
+            };
+        }
+        request.extensions_mut().insert(Streaming { visitor: self.visitor.clone(), head });
+        match self.services.inference.call(request).await {
+            Ok(response) => response,
+        }
+    }
+
+    fn close(&self, call: Call, refusal: Refusal, request_id: RequestId) -> Response<Body> {
+        match call.close(refusal.outcome()) {
+            Ok(()) => refused(&refusal, request_id),
+            Err(error) => refused(&Refusal::unrecorded(&error), request_id),
+        }
+    }
+}
+
+impl<B> Service<Request<B>> for Door<B>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move { Ok(door.pass(request).await) })
+    }
+}
+
+fn refused(refusal: &Refusal, request_id: RequestId) -> Response<Body> {
+    status::of(refusal, request_id).into_http()
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    request.method() == Method::POST && content_type.is_some_and(|t| t.starts_with(b"application/grpc"))
+}
+
+/// What the headers say; chance and time come in here.
+fn head<B>(request: &Request<B>) -> Head {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    Head {
+        now: Now::read(),
+        request_id: RequestId::new(rand::random()),
+        seed: rand::random(),
+        rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
+        parent: text("traceparent").and_then(TraceParent::parse),
+        timeout: timeout(request.headers()),
+    }
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2).
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count.saturating_mul(3600))),
+        "M" => Some(Duration::from_secs(count.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", value.parse().unwrap());
+        timeout(&headers)
+    }
+
+    #[test]
+    fn malformed_timeouts_are_no_timeouts() {
+        for value in ["", "m", "5", "-5m", "5 m", "123456789m", "5x", "5\u{e9}"] {
+            assert_eq!(parsed(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_unit_is_read() {
+        assert_eq!(parsed("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(parsed("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parsed("4S"), Some(Duration::from_secs(4)));
+        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parsed("99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
+    }
+
+    #[test]
+    fn reflection_reads_our_descriptors() {
+        assert!(reflection_services::<tonic::body::Body>().is_ok());
+    }
+}

@@ -1,0 +1,121 @@
+//! `ModelStreamInfer`: each message is admitted, judged and recorded by itself, in order.
+
+use super::{Inference, Streaming};
+use crate::clock::Now;
+use crate::guard::{Head, Phase};
+use crate::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trace::RequestId;
+use crate::transport::status;
+use futures_util::stream::{self, Stream};
+use std::pin::Pin;
+use tonic::Status;
+
+/// The answers of one stream.
+pub(super) type Answers = dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send;
+
+/// Answers each message of `requests` as it comes.
+pub(super) fn answers(
+    service: Inference,
+    pass: Streaming,
+    requests: tonic::Streaming<ModelInferRequest>,
+) -> Pin<Box<Answers>> {
+    let state = State { service, pass, requests, ended: false };
+    Box::pin(stream::unfold(state, State::next))
+}
+
+struct State {
+    service: Inference,
+    pass: Streaming,
+    requests: tonic::Streaming<ModelInferRequest>,
+    ended: bool,
+}
+
+/// What a stream brings next.
+enum Next {
+    Message(Box<ModelInferRequest>),
+    Undecodable(Status),
+    Over,
+    Idle,
+    Draining,
+}
+
+impl State {
+    async fn next(mut self) -> Option<(Result<ModelStreamInferResponse, Status>, Self)> {
+        if self.ended {
+            return None;
+        }
+        let next = self.wait().await;
+        let head = self.head();
+        let refusal = match next {
+            Next::Over => return None,
+            Next::Message(message) => return Some((Ok(self.serve(head, *message).await), self)),
+            Next::Undecodable(status) => status::undecoded(&status, usize::MAX),
+            Next::Idle => Refusal::new(Reason::DeadlineExceeded, "the stream was silent for too long"),
+            Next::Draining => Refusal::new(Reason::Draining, "the server is shutting down"),
+        };
+        self.ended = true;
+        Some((Err(self.end(head, refusal)), self))
+    }
+
+    async fn wait(&mut self) -> Next {
+        let mut phase = self.service.guard.phase.subscribe();
+        let idle = self.service.stream_idle;
+        tokio::select! {
+            biased;
+            message = tokio::time::timeout(idle, self.requests.message()) => match message {
+                Ok(Ok(Some(message))) => Next::Message(Box::new(message)),
+                Ok(Ok(None)) => Next::Over,
+                Ok(Err(status)) => Next::Undecodable(status),
+                Err(_) => Next::Idle,
+            },
+            () = Phase::draining(&mut phase) => Next::Draining,
+        }
+    }
+
+    /// A new head for each message: its own id, its own moment, its own chance.
+    fn head(&self) -> Head {
+        Head {
+            now: Now::read(),
+            request_id: RequestId::new(rand::random()),
+            seed: rand::random(),
+            timeout: None,
+            ..self.pass.head
+        }
+    }
+
+    /// A refused message is an answer with an error in it: the stream goes on.
+    async fn serve(&self, head: Head, message: ModelInferRequest) -> ModelStreamInferResponse {
+        let id = message.id.clone();
+        let answered = match self.service.guard.admit(&self.pass.visitor, &head) {
+            Ok(call) => self.service.guard.serve(call, message).await,
+            Err(refusal) => Err(refusal),
+        };
+        match answered {
+            Ok(answer) => ModelStreamInferResponse {
+                error_message: String::new(),
+                infer_response: Some(answer.into_response()),
+            },
+            Err(refusal) => ModelStreamInferResponse {
+                error_message: status::of(&refusal, head.request_id).message().to_owned(),
+                infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+            },
+        }
+    }
+
+    /// Ends the stream. What could not be decoded was a request and is recorded as one.
+    fn end(&self, head: Head, refusal: Refusal) -> Status {
+        let refusal = match refusal.reason() {
+            Reason::DeadlineExceeded | Reason::Draining | Reason::HungUp => refusal,
+            _ => match self.service.guard.admit(&self.pass.visitor, &head) {
+                Err(denied) => denied,
+                Ok(call) => match call.close(refusal.outcome()) {
+                    Ok(()) => refusal,
+                    Err(error) => Refusal::unrecorded(&error),
+                },
+            },
+        };
+        status::of(&refusal, head.request_id)
+    }
+}

@@ -1,0 +1,193 @@
+//! Accepts connections, shakes hands, finds out once who is there, and serves HTTP/2 within explicit limits.
+
+use super::{Limits, tls};
+use crate::guard::{Phase, Visitor};
+use crate::identity::{self, Authenticator, Presented};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tower::Service;
+
+/// HTTP/2 frames and windows that carry a 600 kB tensor in few round trips.
+const FRAME_BYTES: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// Resets a peer may cause before its connection ends (CVE-2023-44487 "rapid reset", CVE-2025-8671 "MadeYouReset").
+const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+const LOCAL_ERROR_RESETS_MAX: usize = 128;
+
+/// A dead peer is noticed within the interval and the timeout.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait after an error of `accept` (out of file descriptors) before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where connections come from.
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// Why a handshake failed; closed, for the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// It took too long.
+    Timeout,
+    /// TLS refused the peer, or the peer TLS.
+    Tls,
+}
+
+impl HandshakeFailure {
+    /// The metric's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// What serving needs to know of the rest.
+pub struct Reception {
+    /// TLS; `None` serves plaintext, which configuration allows on loopback and Unix sockets alone.
+    pub tls: Option<tls::Acceptor>,
+    /// Who establishes identities.
+    pub authenticators: Vec<Box<dyn Authenticator>>,
+    /// Limits of connections and streams.
+    pub limits: Limits,
+    /// Told of every failed handshake.
+    pub on_failure: Box<dyn Fn(HandshakeFailure) + Send + Sync>,
+    /// Connections that may still be opened.
+    pub connections: Arc<Semaphore>,
+}
+
+/// Accepts until the phase is draining, then tells every connection to finish (GOAWAY) and waits for all.
+/// Dropping the future ends every connection at once.
+pub async fn serve<F, S>(
+    listener: Listener,
+    reception: Arc<Reception>,
+    mut phase: watch::Receiver<Phase>,
+    service: F,
+) where
+    F: Fn(Visitor) -> S + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut open = JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&reception.connections).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = Phase::draining(&mut phase) => break,
+        };
+        let Ok(stream) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (reception, phase, service) = (Arc::clone(&reception), phase.clone(), service.clone());
+        open.spawn(async move {
+            match stream {
+                Stream::Tcp(stream) => connection(stream, &reception, phase, service).await,
+                Stream::Unix(stream) => connection(stream, &reception, phase, service).await,
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    while open.join_next().await.is_some() {}
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn accept(listener: &Listener) -> io::Result<Stream> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        }
+        Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+    }
+}
+
+async fn connection<IO, F, S>(stream: IO, reception: &Reception, phase: watch::Receiver<Phase>, service: F)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Visitor) -> S,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let Some(acceptor) = &reception.tls else {
+        let visitor = visitor(reception, &Presented { certificate: None, plaintext: true });
+        return http2(stream, &reception.limits, phase, service(visitor)).await;
+    };
+    let patience = Duration::from_millis(reception.limits.handshake_timeout_ms);
+    let (stream, certificate) = match tokio::time::timeout(patience, tls::accept(acceptor, stream)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "handshake failed");
+            return (reception.on_failure)(HandshakeFailure::Tls);
+        }
+        Err(_) => return (reception.on_failure)(HandshakeFailure::Timeout),
+    };
+    let visitor = visitor(reception, &Presented { certificate: certificate.as_deref(), plaintext: false });
+    http2(stream, &reception.limits, phase, service(visitor)).await;
+}
+
+fn visitor(reception: &Reception, presented: &Presented<'_>) -> Visitor {
+    Visitor { identity: identity::identify(&reception.authenticators, presented).map(Arc::new) }
+}
+
+async fn http2<IO, S>(stream: IO, limits: &Limits, mut phase: watch::Receiver<Phase>, service: S)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection_max)
+        .max_header_list_size(limits.header_bytes_max)
+        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS_MAX)
+        .max_local_error_reset_streams(LOCAL_ERROR_RESETS_MAX)
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = Phase::draining(&mut phase) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}

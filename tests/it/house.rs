@@ -1,0 +1,166 @@
+//! What tests and benchmarks share: real models, real samples, a guard without a network.
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "each user takes its part")]
+
+use asepsis::admission::Admission;
+use asepsis::admission::rbac::AccessPolicy;
+use asepsis::audit::Auditor;
+use asepsis::audit::memory::MemoryLedger;
+use asepsis::catalog::{Catalog, Loader, Repository};
+use asepsis::decision::Policy;
+use asepsis::detection;
+use asepsis::guard::{Guard, Phase};
+use asepsis::identity::{Authenticator, Identity, Presented, plaintext::Plaintext};
+use asepsis::inference::ort::Runtime;
+use asepsis::inference::pool::ComputePool;
+use asepsis::proto::ModelInferRequest;
+use asepsis::proto::model_infer_request::InferInputTensor;
+use ndarray::{ArrayD, IxDyn, OwnedRepr};
+use ndarray_npy::NpzReader;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The clone.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// ONNX Runtime, as `scripts/fetch-onnxruntime` leaves it.
+pub fn library() -> PathBuf {
+    let path = root().join(".onnxruntime/libonnxruntime.so.1.31.1");
+    assert!(path.exists(), "ONNX Runtime is not there; run `make fetch`");
+    path
+}
+
+/// The model repository of the clone.
+pub fn models() -> PathBuf {
+    root().join("models")
+}
+
+pub fn loader() -> Loader {
+    Loader {
+        runtime: Runtime::load(&library()).unwrap(),
+        sessions: 2,
+        intra_threads: 1,
+        detection: detection::Settings::default(),
+        policy: Policy::default(),
+    }
+}
+
+/// A guard over the clone's models whose ledger is memory and whose one role may do everything.
+pub fn guard() -> Arc<Guard> {
+    guard_with(Arc::new(MemoryLedger::new(1024)))
+}
+
+pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
+    let policy = r#"
+        [roles.everything]
+        members = ["plaintext"]
+        permissions = [{ rpcs = ["*"], models = ["*"] }]
+        sees_action = true
+    "#;
+    Arc::new(Guard {
+        admission: Admission::new(AccessPolicy::parse(policy, &[]).unwrap(), Vec::new()),
+        catalog: Catalog::start(Repository::new(models()), loader()).unwrap(),
+        auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), b"a key for tests")),
+        pool: ComputePool::start(2, 64).unwrap(),
+        timeout: Duration::from_secs(30),
+        phase: tokio::sync::watch::Sender::new(Phase::Serving),
+    })
+}
+
+/// The identity that the guard above grants everything.
+pub fn identity() -> Arc<Identity> {
+    let presented = Presented { certificate: None, plaintext: true };
+    Arc::new(Plaintext.authenticate(&presented).unwrap().unwrap())
+}
+
+/// Committed samples of one model.
+pub struct Samples {
+    pub clean: Vec<Vec<f32>>,
+    pub label: Vec<usize>,
+    pub attacked: Vec<Vec<f32>>,
+}
+
+pub fn samples(model: &str) -> Samples {
+    let path = root().join(format!("examples/demo/{model}.npz"));
+    let mut npz = NpzReader::new(File::open(path).unwrap()).unwrap();
+    let labels: ArrayD<i64> = npz.by_name::<OwnedRepr<i64>, IxDyn>("label").unwrap();
+    Samples {
+        clean: rows(&mut npz, "clean"),
+        label: labels.iter().map(|label| usize::try_from(*label).unwrap()).collect(),
+        attacked: rows(&mut npz, "attacked"),
+    }
+}
+
+/// The inputs and the recorded answers of a model.
+pub fn golden(model: &str) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let path = models().join(model).join("1/golden.npz");
+    let mut npz = NpzReader::new(File::open(path).unwrap()).unwrap();
+    (rows(&mut npz, "input"), rows(&mut npz, "probabilities"))
+}
+
+fn rows(npz: &mut NpzReader<File>, name: &str) -> Vec<Vec<f32>> {
+    let array: ArrayD<f32> = npz.by_name::<OwnedRepr<f32>, IxDyn>(name).unwrap();
+    array.outer_iter().map(|row| row.iter().copied().collect()).collect()
+}
+
+/// Name and row shape of a demo model's input.
+pub fn input_of(model: &str) -> (&'static str, Vec<i64>) {
+    match model {
+        "wdbc" => ("features", vec![30]),
+        _ => ("image", vec![1, 28, 28]),
+    }
+}
+
+/// A request of one row, raw contents.
+pub fn request(model: &str, row: &[f32]) -> ModelInferRequest {
+    batch(model, &[row])
+}
+
+/// A request of several rows, raw contents.
+pub fn batch(model: &str, rows: &[&[f32]]) -> ModelInferRequest {
+    let (name, dims) = input_of(model);
+    let mut shape = vec![i64::try_from(rows.len()).unwrap()];
+    shape.extend(dims);
+    let raw: Vec<u8> = rows.iter().flat_map(|row| row.iter().flat_map(|value| value.to_le_bytes())).collect();
+    ModelInferRequest {
+        model_name: model.to_owned(),
+        inputs: vec![InferInputTensor {
+            name: name.to_owned(),
+            datatype: "FP32".to_owned(),
+            shape,
+            ..InferInputTensor::default()
+        }],
+        raw_input_contents: vec![raw.into()],
+        ..ModelInferRequest::default()
+    }
+}
+
+/// A session of ONNX Runtime with nothing around it, and an input of `rows` equal rows.
+pub struct Bare {
+    session: ort::session::Session,
+    name: &'static str,
+    shape: Vec<i64>,
+    values: Vec<f32>,
+}
+
+impl Bare {
+    pub fn open(model: &str, rows: usize) -> Self {
+        let bytes = std::fs::read(models().join(model).join("1/model.onnx")).unwrap();
+        let (name, dims) = input_of(model);
+        let mut shape = vec![i64::try_from(rows).unwrap()];
+        shape.extend(dims);
+        let values = samples(model).clean[0].repeat(rows);
+        let session = Runtime::load(&library()).unwrap().open(&bytes, 1).unwrap();
+        Self { session, name, shape, values }
+    }
+
+    /// One `session.run`; the first number of the first output.
+    pub fn run(&mut self) -> f32 {
+        let view = ort::value::TensorRef::from_array_view((self.shape.as_slice(), self.values.as_slice()));
+        let outputs = self.session.run(ort::inputs![self.name => view.unwrap()]).unwrap();
+        outputs[0].try_extract_tensor::<f32>().unwrap().1[0]
+    }
+}

@@ -1,0 +1,21 @@
+//! One binary, one module a promise. Everything here starts the real sidecar on port 0, with certificates
+//! made for the test, and speaks to it over the wire.
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod answers;
+mod audit;
+mod door;
+mod drain;
+mod house;
+mod isolation;
+mod lifecycle;
+mod properties;
+mod refusals;
+mod sidecar;
