@@ -123,7 +123,7 @@ mod tests {
         let references = vec![(Detector::Confidence, Reference::new(&[1.0, 2.0]))];
         let score = |v| Score::new(v).unwrap();
         assert!(fuse(&references, &[]).is_none());
-        assert!(fuse(&references, &[(Detector::Consistency, score(1.0))]).is_none());
+        assert!(fuse(&references, &[(Detector::Consistency(0), score(1.0))]).is_none());
         assert!(fuse(&[], &[]).is_none());
     }
 

@@ -4,7 +4,9 @@ pub mod audit;
 pub mod calibrate;
 pub mod certs;
 pub mod check;
+pub mod client;
 pub mod contract;
+pub mod demo;
 pub mod schema;
 pub mod serve;
 
@@ -28,6 +30,10 @@ enum Command {
     Check(check::Args),
     /// Print the JSON Schema of the configuration.
     Schema(schema::Args),
+    /// Start a sidecar and show what it answers, flags, withholds and refuses.
+    Demo(demo::Args),
+    /// Send one request of each kind to a running sidecar.
+    Client(client::Args),
     /// Make certificates for development.
     #[command(subcommand)]
     Certs(certs::Command),
@@ -89,6 +95,8 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Schema(args) => schema::run(args, out),
+        Command::Demo(args) => demo::run(args, out),
+        Command::Client(args) => client::run(args, out),
         Command::Certs(command) => certs::run(command, out),
         Command::Contract(command) => contract::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),

@@ -134,7 +134,7 @@ mod tests {
     use crate::detection::Detector;
 
     fn evidence(p_value: f64) -> Option<Evidence> {
-        Some(Evidence { p_value, loudest: Detector::Consistency })
+        Some(Evidence { p_value, loudest: Detector::Consistency(0) })
     }
 
     #[test]

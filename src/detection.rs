@@ -38,7 +38,7 @@ pub struct Unmeasured;
 pub struct Row<'a> {
     outputs: &'a Outputs,
     places: Places,
-    row: usize,
+    index: usize,
 }
 
 /// Where the outputs that detectors read stand in the contract.
@@ -60,40 +60,35 @@ impl Places {
 }
 
 impl<'a> Row<'a> {
-    /// Row `row` of `outputs`.
+    /// Row `index` of `outputs`.
     #[must_use]
-    pub fn new(outputs: &'a Outputs, places: Places, row: usize) -> Self {
-        Self { outputs, places, row }
+    pub fn new(outputs: &'a Outputs, places: Places, index: usize) -> Self {
+        Self { outputs, places, index }
     }
 
     /// Class probabilities of the row itself.
     #[must_use]
     pub fn probabilities(&self) -> Option<&'a [f32]> {
-        self.outputs.clean(self.places.probabilities?, self.row)
+        self.outputs.clean(self.places.probabilities?, self.index)
     }
 
     /// Class probabilities of one of its copies.
     #[must_use]
     pub fn copy_probabilities(&self, copy: usize) -> Option<&'a [f32]> {
-        self.outputs.copy(self.places.probabilities?, self.row, copy)
+        self.outputs.copy(self.places.probabilities?, self.index, copy)
     }
 
     /// Logits of the row itself.
     #[must_use]
     pub fn logits(&self) -> Option<&'a [f32]> {
-        self.outputs.clean(self.places.logits?, self.row)
+        self.outputs.clean(self.places.logits?, self.index)
     }
 
-    /// How many copies there are.
-    #[must_use]
-    pub fn copies(&self) -> usize {
-        self.outputs.copies()
-    }
 }
 
 /// Measures the model's answer.
 pub trait OutputDetector: Send + Sync {
-    /// Its name in configuration, calibration and audit.
+    /// The key of its reference.
     fn name(&self) -> Detector;
 
     /// Measures one row.
@@ -103,29 +98,52 @@ pub trait OutputDetector: Send + Sync {
     fn examine(&self, row: &Row<'_>) -> Result<Score, Unmeasured>;
 }
 
-/// The detectors there are.
+/// What measured a score: the key of its reference in the calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Detector {
     /// How little the model prefers its class: [`confidence`].
     Confidence,
-    /// How far the copies' answers are from the answer: [`consistency`].
-    Consistency,
+    /// How far the answer to the copy of this index is from the answer: [`consistency`]. Each copy has a
+    /// reference of its own, because perturbations differ in how much they move clean answers.
+    Consistency(usize),
 }
 
 impl Detector {
-    /// Its name in configuration, calibration and audit.
+    /// The detector's name in configuration and audit, without the copy.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Confidence => "confidence",
-            Self::Consistency => "consistency",
+            Self::Consistency(_) => "consistency",
+        }
+    }
+}
+
+impl From<Detector> for String {
+    fn from(detector: Detector) -> Self {
+        match detector {
+            Detector::Confidence => detector.as_str().into(),
+            Detector::Consistency(copy) => format!("{}.{copy}", detector.as_str()),
+        }
+    }
+}
+
+impl TryFrom<String> for Detector {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let copy = name.strip_prefix("consistency.").and_then(|copy| copy.parse().ok());
+        match (name.as_str(), copy) {
+            ("confidence", _) => Ok(Self::Confidence),
+            (_, Some(copy)) => Ok(Self::Consistency(copy)),
+            (_, None) => Err(format!("unknown detector `{name}`")),
         }
     }
 }
 
 /// Which detectors run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Margin of the answer.
@@ -148,12 +166,6 @@ impl Default for Enabled {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { confidence: Enabled::default(), consistency: Enabled::default() }
-    }
-}
-
 /// The detectors that are switched on and have something to measure in a model of this contract.
 #[must_use]
 pub fn of(contract: &Contract, settings: Settings) -> Vec<Box<dyn OutputDetector>> {
@@ -163,8 +175,10 @@ pub fn of(contract: &Contract, settings: Settings) -> Vec<Box<dyn OutputDetector
     if settings.confidence.enabled && (probabilities || logits) {
         detectors.push(Box::new(confidence::Confidence));
     }
-    if settings.consistency.enabled && probabilities && !contract.perturbations.is_empty() {
-        detectors.push(Box::new(consistency::Consistency));
+    if settings.consistency.enabled && probabilities {
+        for copy in 0..contract.perturbations.len() {
+            detectors.push(Box::new(consistency::Consistency { copy }));
+        }
     }
     detectors
 }

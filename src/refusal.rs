@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_withheld_answer_tells_the_caller_nothing_of_the_detector_and_the_auditor_which() {
-        let refusals = [Detector::Confidence, Detector::Consistency].map(|loudest| {
+        let refusals = [Detector::Confidence, Detector::Consistency(0)].map(|loudest| {
             let verdict = Policy::default().judge(Some(Evidence { p_value: 0.001, loudest }));
             Refusal::withheld(&verdict)
         });

@@ -101,7 +101,7 @@ impl Artefact {
             return Err(ArtefactError::Unusable("fused".into()));
         }
         if let Some((name, _)) = artefact.references.iter().find(|(_, scores)| !usable(scores)) {
-            return Err(ArtefactError::Unusable(format!("references.{}", name.as_str())));
+            return Err(ArtefactError::Unusable(format!("references.{}", String::from(*name))));
         }
         Ok(artefact)
     }

@@ -1,31 +1,24 @@
-//! How far the answers to the perturbed copies are from the answer: the largest L1 distance between class
-//! probabilities (feature squeezing, Xu et al., NDSS 2018, section III-B).
+//! How far the answer to a perturbed copy is from the answer: the L1 distance between class probabilities
+//! (feature squeezing, Xu et al., NDSS 2018, section III-B).
 
 use super::{Detector, OutputDetector, Row, Score, Unmeasured};
 
-/// Largest L1 distance over the copies, 0 to 2.
+/// L1 distance to one copy, 0 to 2.
 #[derive(Debug)]
-pub struct Consistency;
+pub struct Consistency {
+    /// Which copy.
+    pub copy: usize,
+}
 
 impl OutputDetector for Consistency {
     fn name(&self) -> Detector {
-        Detector::Consistency
+        Detector::Consistency(self.copy)
     }
 
     fn examine(&self, row: &Row<'_>) -> Result<Score, Unmeasured> {
         let clean = row.probabilities().ok_or(Unmeasured)?;
-        if row.copies() == 0 {
-            return Err(Unmeasured);
-        }
-        let mut largest = Score(0.0);
-        for copy in 0..row.copies() {
-            let copy = row.copy_probabilities(copy).ok_or(Unmeasured)?;
-            let distance = l1(clean, copy).ok_or(Unmeasured)?;
-            if distance > largest {
-                largest = distance;
-            }
-        }
-        Ok(largest)
+        let copy = row.copy_probabilities(self.copy).ok_or(Unmeasured)?;
+        l1(clean, copy).ok_or(Unmeasured)
     }
 }
 
@@ -44,6 +37,6 @@ mod tests {
 
     #[test]
     fn opposite_answers_are_two_apart() {
-        assert_eq!(l1(&[1.0, 0.0], &[0.0, 1.0]), Some(Score(2.0)));
+        assert_eq!(l1(&[1.0, 0.0], &[0.0, 1.0]), Score::new(2.0));
     }
 }

@@ -174,10 +174,12 @@ impl Client {
     }
 }
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
-async fn open(target: Target, tls: Option<ClientTls>) -> Result<TokioIo<Box<dyn Io>>, HandshakeError> {
+async fn open(target: Target, tls: Option<ClientTls>) -> Result<TokioIo<Box<dyn Io>>, BoxError> {
     let socket: Box<dyn Io> = match &target {
         Target::Tcp { host, port } => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
@@ -213,19 +215,19 @@ fn ended(status: &tonic::Status) -> Outcome {
 }
 
 fn broken(error: &tonic::transport::Error) -> TransportError {
-    transport(&error.to_string(), error)
+    transport("", error)
 }
 
 /// The alert somewhere in a chain of causes, or the chain in words.
 fn transport(summary: &str, error: &(dyn Error + 'static)) -> TransportError {
-    let mut words = vec![summary.to_owned()];
+    let mut words = Vec::from_iter((!summary.is_empty()).then(|| summary.to_owned()));
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(HandshakeError::Alert(alert)) = error.downcast_ref() {
             return TransportError::Alert(alert.clone());
         }
         let text = error.to_string();
-        if !words.iter().any(|known| known.contains(&text)) {
+        if text != "transport error" && !words.iter().any(|known| known.contains(&text)) {
             words.push(text);
         }
         cause = error.source();
