@@ -1,7 +1,7 @@
 //! What the guard costs without a network: the whole guarded call beside the bare run of the same batch.
 //!
 //! `cargo bench --bench guard`. Figures that are promised stand in docs/SPECIFICATION.md.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
+#![expect(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 #[path = "../tests/it/house.rs"]
 mod house;

@@ -2,7 +2,20 @@
 //! the same transport, block by block in turn, so that a noisy machine disturbs both alike.
 //!
 //! `cargo bench --bench request`. Figures that are promised stand in docs/SPECIFICATION.md.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a benchmark")]
+#![expect(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark"
+)]
 
 #[path = "../tests/it/house.rs"]
 mod house;

@@ -37,7 +37,7 @@ use tokio::task::JoinHandle;
 pub struct StartError(pub Vec<String>);
 
 impl StartError {
-    fn one(problem: impl ToString) -> Self {
+    fn one(problem: impl std::fmt::Display) -> Self {
         Self(vec![problem.to_string()])
     }
 }

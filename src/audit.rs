@@ -147,7 +147,7 @@ impl Auditor {
             return id.to_owned();
         }
         let tag = aws_lc_rs::hmac::sign(&self.pseudonym_key, id.as_bytes());
-        format!("hmac:{}", chain::hex(tag.as_ref()))
+        format!("hmac:{}", crate::digest::hex(tag.as_ref()))
     }
 
     fn close(&self, closed: &ClosedEntry) -> Result<(), LedgerError> {

@@ -83,7 +83,6 @@ impl<'a> Row<'a> {
     pub fn logits(&self) -> Option<&'a [f32]> {
         self.outputs.clean(self.places.logits?, self.index)
     }
-
 }
 
 /// Measures the model's answer.

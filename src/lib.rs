@@ -6,6 +6,7 @@
 // Vocabulary: what every stage may use.
 pub mod clock;
 pub mod contract;
+pub mod digest;
 pub mod proto;
 pub mod reason;
 pub mod tensor;

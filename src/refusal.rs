@@ -38,10 +38,10 @@ impl Refusal {
     /// Turned away for `reason`, in words for the caller.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        let retry_after = match reason.status() {
-            Status::Unavailable => Some(Duration::from_secs(1)),
-            _ if reason == Reason::Overloaded => Some(Duration::from_millis(100)),
-            _ => None,
+        let retry_after = if reason.status() == Status::Unavailable {
+            Some(Duration::from_secs(1))
+        } else {
+            (reason == Reason::Overloaded).then_some(Duration::from_millis(100))
         };
         Self {
             action: Action::Refused,

@@ -8,6 +8,7 @@
 //! that its end was cut off: that takes a witness who keeps the head elsewhere.
 
 use super::Record;
+use crate::digest::{hex_digit, write_hex};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -224,24 +225,6 @@ pub fn read(line: &[u8]) -> Result<(Line<'_>, Head), LineError> {
     let content: Line<'_> = serde_json::from_slice(line).map_err(|_| LineError::Form)?;
     let head = Head { seq: content.seq, hash };
     Ok((content, head))
-}
-
-/// Lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let mut digits = vec![0; bytes.len() * 2];
-    write_hex(bytes, &mut digits);
-    String::from_utf8(digits).unwrap_or_default()
-}
-
-fn write_hex(bytes: &[u8], digits: &mut [u8]) {
-    for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
-    }
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 fn ascii(bytes: &[u8]) -> Cow<'_, str> {

@@ -3,15 +3,16 @@
 use super::VersionPath;
 use crate::calibration::{Artefact, Binding, Calibration};
 use crate::clock;
-use crate::contract::{Contract, InputSpec};
+use crate::contract::{Contract, InputSpec, OutputSpec};
 use crate::decision::{Policy, Unmeasurable};
 use crate::detection::{self, OutputDetector};
+use crate::digest::sha256;
 use crate::inference::interrupt::Interrupt;
 use crate::inference::ort::{OrtBackend, Runtime, VERSION};
 use crate::inference::{InferenceError, perturbation};
 use crate::intake::Input;
 use crate::judgement::{Served, judge};
-use crate::provenance::{scan::scan, sha256};
+use crate::provenance::scan::scan;
 use crate::tensor::{Data, Datatype, Tensor};
 use std::fs;
 use std::path::Path;
@@ -170,7 +171,7 @@ fn labels(directory: &Path, contract: &Contract) -> Result<Vec<String>, String> 
     let text = String::from_utf8(read(directory, name, TEXT_BYTES_MAX)?)
         .map_err(|_| format!("{name} is not UTF-8"))?;
     let labels: Vec<String> = text.lines().map(str::to_owned).collect();
-    let classes = contract.outputs.iter().filter(|output| output.meaning.is_some()).map(|o| o.row_len());
+    let classes = contract.outputs.iter().filter(|output| output.meaning.is_some()).map(OutputSpec::row_len);
     if !classes.into_iter().any(|classes| classes == labels.len()) {
         return Err(format!("{name}: {} labels, as many as no output has classes", labels.len()));
     }
@@ -214,6 +215,11 @@ fn typical(contract: &Contract) -> Result<Input, InferenceError> {
     Input::from_tensors(contract, tensors).map_err(|error| InferenceError::Failed(error.to_string()))
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a trial value; the cast saturates"
+)]
 fn middle(spec: &InputSpec, rows_per_input: usize) -> Data {
     let overall = match (spec.minimum, spec.maximum) {
         (Some(min), Some(max)) => f64::midpoint(min, max),
@@ -223,12 +229,6 @@ fn middle(spec: &InputSpec, rows_per_input: usize) -> Data {
     let value = |i: usize| spec.columns.get(i).map_or(overall, |c| f64::midpoint(c.min, c.max));
     macro_rules! fill {
         ($variant:ident, $element:ty) => {{
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::allow_attributes,
-                reason = "a saturating cast of a trial value"
-            )]
             let values = (0..spec.row_len()).map(|i| value(i) as $element);
             let mut filled = Vec::with_capacity(spec.row_len().saturating_mul(rows_per_input));
             filled.extend(values);

@@ -6,11 +6,11 @@ use crate::calibration::{Calibration, calibrate};
 use crate::catalog::Loader;
 use crate::decision::{Policy, Unmeasurable};
 use crate::detection::{self, Detector, Score};
+use crate::digest::sha256;
 use crate::inference::ort::Runtime;
 use crate::intake::Input;
 use crate::intake::samples;
 use crate::judgement::{Served, measure};
-use crate::provenance::sha256;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

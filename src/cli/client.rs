@@ -146,7 +146,9 @@ fn row(case: &Case, outcome: Outcome, ms: f64) -> Row {
             row.request_id = refused.request_id;
             row.pass = match case.expected {
                 Expected::Doubted => seen(&row) == withheld().to_string(),
-                Expected::Answer(_) | Expected::Refusal(..) | Expected::Alert(_) => seen(&row) == row.expected,
+                Expected::Answer(_) | Expected::Refusal(..) | Expected::Alert(_) => {
+                    seen(&row) == row.expected
+                }
             };
         }
         Outcome::Transport(TransportError::Alert(alert)) => {

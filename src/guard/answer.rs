@@ -52,10 +52,8 @@ impl Answer {
         if asked.marks_final {
             add("triton_final_response", ParameterChoice::BoolParam(true));
         }
-        let detail = match verdict.reason() {
-            Reason::Clean => "",
-            _ => verdict.evidence().map_or("", |evidence| evidence.loudest.as_str()),
-        };
+        let doubtful = verdict.evidence().filter(|_| verdict.reason() != Reason::Clean);
+        let detail = doubtful.map_or("", |evidence| evidence.loudest.as_str());
         let outcome = Outcome {
             action: verdict.action(),
             reason: verdict.reason(),
@@ -83,7 +81,7 @@ fn output(served: &Served, judgement: &Judgement, wanted: &Wanted) -> Option<(In
     let outputs = judgement.outputs();
     let mut described = InferOutputTensor { name: spec.name.clone(), ..InferOutputTensor::default() };
     let Some(classes) = wanted.classes else {
-        described.datatype = spec.datatype.as_str().to_owned();
+        spec.datatype.as_str().clone_into(&mut described.datatype);
         let shape = outputs.clean_shape(wanted.index)?;
         described.shape = shape.iter().map(|dim| i64::try_from(*dim).ok()).collect::<Option<_>>()?;
         return Some((described, outputs.clean_bytes(wanted.index)?));

@@ -48,7 +48,16 @@ impl Certificate {
                 }
                 GeneralName::URI(value) => uri = Some(*value),
                 GeneralName::DNSName(value) if dns.is_none() => dns = Some(*value),
-                _ => {}
+                // Other kinds of name say who somebody is in other protocols.
+                GeneralName::DNSName(_)
+                | GeneralName::OtherName(..)
+                | GeneralName::RFC822Name(_)
+                | GeneralName::X400Address(_)
+                | GeneralName::DirectoryName(_)
+                | GeneralName::EDIPartyName(_)
+                | GeneralName::IPAddress(_)
+                | GeneralName::RegisteredID(_)
+                | GeneralName::Invalid(..) => {}
             }
         }
         match (uri, dns) {

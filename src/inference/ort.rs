@@ -6,10 +6,11 @@
 use super::interrupt::{Interrupt, Stop};
 use super::{Backend, Batch, InferenceError, Outputs};
 use crate::contract::Contract;
+use crate::digest::sha256;
 use crate::tensor::{Data, Datatype, Tensor};
 use ort::environment::Environment;
 use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -66,9 +67,9 @@ impl Runtime {
         });
         match loaded {
             Ok(runtime) => Ok(runtime.clone()),
-            Err(_) => {
+            Err(problem) => {
                 verify(&absolute)?;
-                Err(RuntimeError::Load(loaded.as_ref().err().cloned().unwrap_or_default()))
+                Err(RuntimeError::Load(problem.clone()))
             }
         }
     }
@@ -104,8 +105,7 @@ pub fn verify(library: &Path) -> Result<(), RuntimeError> {
     });
     let wanted = wanted.ok_or(RuntimeError::Architecture(architecture))?;
     let bytes = std::fs::read(library).map_err(|_| RuntimeError::Absent(library.to_owned()))?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = sha256(&bytes);
     if found == wanted {
         return Ok(());
     }
@@ -136,10 +136,7 @@ pub struct Port {
 pub fn ports(session: &Session) -> (Vec<Port>, Vec<Port>) {
     let port = |outlet: &ort::value::Outlet| Port {
         name: outlet.name().to_owned(),
-        datatype: match outlet.dtype() {
-            ValueType::Tensor { ty, .. } => datatype(*ty),
-            _ => None,
-        },
+        datatype: outlet.dtype().tensor_type().and_then(datatype),
         shape: outlet.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default(),
     };
     (session.inputs().iter().map(port).collect(), session.outputs().iter().map(port).collect())
@@ -278,6 +275,7 @@ fn same_shape(model: &[i64], contract: &[i64]) -> bool {
     model.len() == contract.len() && model.iter().zip(contract).all(fits)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "ONNX Runtime's enum: what it adds is not served")]
 fn datatype(element: TensorElementType) -> Option<Datatype> {
     match element {
         TensorElementType::Bool => Some(Datatype::Bool),
@@ -326,8 +324,7 @@ fn copy(value: &DynValue) -> Option<Tensor> {
             Tensor::new(shape, Data::$variant(values.to_vec()))
         }};
     }
-    let ValueType::Tensor { ty, .. } = value.dtype() else { return None };
-    match datatype(*ty)? {
+    match datatype(value.dtype().tensor_type()?)? {
         Datatype::Bool => copy!(Bool, bool),
         Datatype::Uint8 => copy!(Uint8, u8),
         Datatype::Uint16 => copy!(Uint16, u16),

@@ -128,5 +128,5 @@ fn flag(field: &str, parameter: &InferParameter) -> Result<bool, IntakeError> {
 
 /// As much of a name that a caller sent as may be shown in an answer.
 pub(crate) fn shown(name: &str) -> String {
-    name.chars().take(64).filter(|c| c.is_ascii_graphic()).collect()
+    name.chars().take(64).filter(char::is_ascii_graphic).collect()
 }

@@ -187,7 +187,7 @@ where
         let Some(service) = service else {
             let problem =
                 Refusal::new(Reason::Unsupported, "this method is not served here as it was called");
-            return self.close(call, problem, head.request_id);
+            return close(call, &problem, head.request_id);
         };
         let deadline = call.deadline().instant() + GRACE;
         let passing = Passing::new(call);
@@ -200,9 +200,9 @@ where
                 let status = tonic::Status::from_header_map(response.headers());
                 let status = status.unwrap_or_else(|| tonic::Status::internal("no status"));
                 let refusal = status::undecoded(&status, self.message_bytes_max);
-                self.close(call, refusal, head.request_id)
+                close(call, &refusal, head.request_id)
             }
-            (Err(_late), Some(call)) => self.close(call, Refusal::late(), head.request_id),
+            (Err(_late), Some(call)) => close(call, &Refusal::late(), head.request_id),
             (Err(_late), None) => refused(&Refusal::late(), head.request_id),
         }
     }
@@ -214,7 +214,7 @@ where
                 Err(refusal) => refused(&refusal, head.request_id),
                 Ok(call) => {
                     let refusal = Refusal::new(Reason::Malformed, "this is not a gRPC call");
-                    self.close(call, refusal, head.request_id)
+                    close(call, &refusal, head.request_id)
                 }
             };
         }
@@ -223,12 +223,13 @@ where
             Ok(response) => response,
         }
     }
+}
 
-    fn close(&self, call: Call, refusal: Refusal, request_id: RequestId) -> Response<Body> {
-        match call.close(refusal.outcome()) {
-            Ok(()) => refused(&refusal, request_id),
-            Err(error) => refused(&Refusal::unrecorded(&error), request_id),
-        }
+/// Closes the entry of a call that never reached its handler.
+fn close(call: Call, refusal: &Refusal, request_id: RequestId) -> Response<Body> {
+    match call.close(refusal.outcome()) {
+        Ok(()) => refused(refusal, request_id),
+        Err(error) => refused(&Refusal::unrecorded(&error), request_id),
     }
 }
 
@@ -311,8 +312,8 @@ mod tests {
 
     #[test]
     fn every_unit_is_read() {
-        assert_eq!(parsed("2H"), Some(Duration::from_secs(7200)));
-        assert_eq!(parsed("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parsed("2H"), Some(Duration::from_hours(2)));
+        assert_eq!(parsed("3M"), Some(Duration::from_mins(3)));
         assert_eq!(parsed("4S"), Some(Duration::from_secs(4)));
         assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
         assert_eq!(parsed("99999999u"), Some(Duration::from_micros(99_999_999)));

@@ -35,10 +35,10 @@ pub fn of(refusal: &Refusal, request_id: RequestId) -> Status {
 
 /// Some clients show nothing but the message: a failure of ours names the request there too.
 fn message(refusal: &Refusal, request_id: RequestId) -> String {
-    match refusal.status() {
-        Canonical::Internal => format!("{} (request {request_id})", refusal.message()),
-        _ => refusal.message().to_owned(),
+    if refusal.status() == Canonical::Internal {
+        return format!("{} (request {request_id})", refusal.message());
     }
+    refusal.message().to_owned()
 }
 
 fn code(status: Canonical) -> Code {
@@ -59,6 +59,7 @@ fn code(status: Canonical) -> Code {
 
 /// What a call that never reached the guard was refused for, by the status tonic gave it.
 #[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever tonic objects to, the message is malformed")]
 pub fn undecoded(status: &Status, message_bytes_max: usize) -> Refusal {
     match status.code() {
         // tonic has OUT_OF_RANGE for a declared length and RESOURCE_EXHAUSTED for a decompressed one.

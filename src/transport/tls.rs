@@ -201,7 +201,7 @@ fn path<'a>(path: Option<&'a PathBuf>, key: &'static str) -> Result<&'a Path, Tl
     path.map(PathBuf::as_path).ok_or(TlsError::Unset(key))
 }
 
-fn file_error(key: &'static str, path: &Path, problem: impl ToString) -> TlsError {
+fn file_error(key: &'static str, path: &Path, problem: impl std::fmt::Display) -> TlsError {
     TlsError::File { key, path: path.to_owned(), problem: problem.to_string() }
 }
 

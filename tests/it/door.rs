@@ -110,7 +110,7 @@ fn calls_beyond_the_limit_in_flight_are_refused_at_once() {
 #[test]
 fn a_unix_socket_serves_the_same_with_the_same_certificates() {
     let mut path = std::path::PathBuf::new();
-    let sidecar = Sidecar::start_with(|config| {
+    let _sidecar = Sidecar::start_with(|config| {
         path = config.audit.directory.with_file_name("grpc.sock");
         config.listen.unix = Some(path.clone());
     });

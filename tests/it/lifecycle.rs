@@ -30,7 +30,7 @@ fn start_error(change: impl FnOnce(&Path)) -> String {
     let (repository, directory) = (repository(), TempDir::new().unwrap());
     change(&repository.path().join("wdbc/1"));
     let mut config = config(directory.path());
-    config.models.repository = repository.path().to_owned();
+    repository.path().clone_into(&mut config.models.repository);
     match App::start(&config) {
         Ok(_) => panic!("it started"),
         Err(error) => error.to_string(),

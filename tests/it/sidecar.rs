@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Long enough for a loaded machine; nothing waits for it unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A development PKI, made once for all tests of the binary.
 pub fn pki() -> &'static Path {
@@ -49,10 +49,6 @@ impl Sidecar {
 
     pub fn app(&self) -> &App {
         self.app.as_ref().unwrap()
-    }
-
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     pub fn grpc(&self) -> SocketAddr {

@@ -69,18 +69,12 @@ fn a_line_is_byte_for_byte_what_scripts_rely_on() {
         r#""model":"wdbc","version":"1","action":"allowed","reason":"clean","status":"OK","#,
         r#""detail":"say \"no\"","prev":"0000000000000000000000000000000000000000000000000000000000000000""#,
     );
-    let hash = hex(digest::digest(&digest::SHA256, expected.as_bytes()).as_ref());
+    let hash = crate::digest::sha256(expected.as_bytes());
     assert_eq!(text, format!("{expected},\"hash\":\"{hash}\"}}\n"));
     assert_eq!(head.hash.as_str(), hash);
     let (content, _) = read(&line).unwrap();
     assert_eq!(content.detail, "say \"no\"");
     assert_eq!(content.hash, hash);
-}
-
-#[test]
-fn hexadecimal_digits_are_lower_case() {
-    assert_eq!(hex(&[]), "");
-    assert_eq!(hex(&[0x00, 0x09, 0xaf, 0xff]), "0009afff");
 }
 
 #[test]

@@ -96,15 +96,16 @@ mod tests {
     use super::*;
 
     fn by_sorting(plane: &[f32], height: usize, width: usize, window: usize) -> Vec<f32> {
-        let clamp = |v: i64, len: usize| v.clamp(0, i64::try_from(len).unwrap() - 1) as usize;
+        // Position plus offset, one up and left of it, clamped to the plane.
+        let at =
+            |position: usize, offset: usize, len: usize| (position + offset).saturating_sub(1).min(len - 1);
         let mut out = Vec::new();
-        for y in 0..height as i64 {
-            for x in 0..width as i64 {
-                let to = if window == 2 { 0 } else { 1 };
+        for y in 0..height {
+            for x in 0..width {
                 let mut values = Vec::new();
-                for dy in -1..=to {
-                    for dx in -1..=to {
-                        values.push(plane[clamp(y + dy, height) * width + clamp(x + dx, width)]);
+                for dy in 0..window {
+                    for dx in 0..window {
+                        values.push(plane[at(y, dy, height) * width + at(x, dx, width)]);
                     }
                 }
                 values.sort_by(f32::total_cmp);

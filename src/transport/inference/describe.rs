@@ -58,7 +58,6 @@ pub(super) fn metadata(
         platform: PLATFORM.into(),
         inputs: contract.inputs.iter().map(input).collect(),
         outputs: contract.outputs.iter().filter(|o| o.publish).map(output).collect(),
-        ..ModelMetadataResponse::default()
     })
 }
 

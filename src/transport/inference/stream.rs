@@ -106,14 +106,15 @@ impl State {
 
     /// Ends the stream. What could not be decoded was a request and is recorded as one.
     fn end(&self, head: Head, refusal: Refusal) -> Status {
-        let refusal = match refusal.reason() {
-            Reason::DeadlineExceeded | Reason::Draining | Reason::HungUp => refusal,
-            _ => match self.service.guard.admit(&self.pass.visitor, &head) {
-                Err(denied) => denied,
-                Ok(call) => match call.close(refusal.outcome()) {
-                    Ok(()) => refusal,
-                    Err(error) => Refusal::unrecorded(&error),
-                },
+        let no_request = [Reason::DeadlineExceeded, Reason::Draining, Reason::HungUp];
+        if no_request.contains(&refusal.reason()) {
+            return status::of(&refusal, head.request_id);
+        }
+        let refusal = match self.service.guard.admit(&self.pass.visitor, &head) {
+            Err(denied) => denied,
+            Ok(call) => match call.close(refusal.outcome()) {
+                Ok(()) => refusal,
+                Err(error) => Refusal::unrecorded(&error),
             },
         };
         status::of(&refusal, head.request_id)
