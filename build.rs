@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&services)?;
     tonic_prost_build::configure()
         .build_transport(false)
+        // The count of elements before prost sees a message: src/transport/codec.rs.
+        .codec_path("crate::transport::codec::BoundedCodec")
         .extern_path(".inference", "crate::proto")
         .out_dir(&services)
         .compile_fds(descriptors)?;

@@ -18,7 +18,6 @@ fn head(n: u64) -> Head {
     Head {
         now: Now::read(),
         request_id: RequestId::new(u128::from(n)),
-        seed: n,
         rpc: Some(Rpc::ModelInfer),
         parent: None,
         timeout: None,

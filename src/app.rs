@@ -16,6 +16,7 @@ use crate::identity::Authenticator;
 use crate::identity::certificate::Certificate;
 use crate::identity::plaintext::Plaintext;
 use crate::inference::ort::Runtime as OnnxRuntime;
+use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::telemetry::Telemetry;
 use crate::transport::door::{Door, Services};
@@ -71,6 +72,11 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Threads that run what is too long for a runtime thread.
+fn compute_threads(config: &Config) -> usize {
+    if config.models.compute_threads == 0 { cores() } else { config.models.compute_threads }
+}
+
 /// The loader of a configuration, with ONNX Runtime verified and loaded.
 ///
 /// # Errors
@@ -78,7 +84,8 @@ pub fn cores() -> usize {
 pub fn loader(config: &Config) -> Result<Loader, StartError> {
     Ok(Loader {
         runtime: OnnxRuntime::load(&config.onnxruntime.library).map_err(StartError::one)?,
-        sessions: if config.models.sessions == 0 { cores() } else { config.models.sessions },
+        compute_threads: compute_threads(config),
+        runtime_threads: cores(),
         intra_threads: config.models.intra_threads,
         detection: config.detection,
         policy: config.policy,
@@ -121,7 +128,9 @@ impl App {
                 vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
                 &rand::random::<[u8; 32]>(),
             )),
-            pool: ComputePool::start(cores(), config.limits.queue_max).map_err(StartError::one)?,
+            secret: Secret::new(&rand::random()),
+            pool: ComputePool::start(compute_threads(config), config.limits.queue_max)
+                .map_err(StartError::one)?,
             timeout: Duration::from_millis(config.limits.request_timeout_ms),
             phase: watch::Sender::new(Phase::Serving),
         });
@@ -205,14 +214,12 @@ impl App {
             on_failure: Box::new(move |failure| telemetry.handshake_failed(failure.as_str())),
             connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         });
-        let idle = Duration::from_millis(config.limits.stream_idle_ms);
-        let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), idle);
+        let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), &config.limits);
         let services = Services::new(inference, &config.limits, config.listen.reflection);
         let services = services.map_err(StartError::one)?;
         for listener in listeners {
-            let (guard, services, limits) =
-                (Arc::clone(&self.guard), services.clone(), config.limits.clone());
-            let door = move |visitor| Door::new(Arc::clone(&guard), services.clone(), visitor, &limits);
+            let services = Arc::clone(&services);
+            let door = move |visitor| Door::new(Arc::clone(&services), visitor);
             let serving =
                 listener::serve(listener, Arc::clone(&reception), self.guard.phase.subscribe(), door);
             self.serving.push(self.data.spawn(serving));
@@ -280,8 +287,9 @@ fn authenticators(config: &Config) -> Vec<Box<dyn Authenticator>> {
 fn unix(path: &Path) -> Result<UnixListener, StartError> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let at = |error: std::io::Error| StartError(vec![format!("listen.unix: {}: {error}", path.display())]);
-    let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if stale && std::os::unix::net::UnixStream::connect(path).is_err() {
+    let socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    if socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
         std::fs::remove_file(path).map_err(at)?;
     }
     let listener = UnixListener::bind(path).map_err(at)?;

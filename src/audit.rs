@@ -104,6 +104,11 @@ pub enum LedgerError {
 
 /// Where records are kept.
 pub trait Ledger: Send + Sync {
+    /// Whether appending waits for a disk, which must not happen on a runtime thread.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Appends one record; when this returns, the record survives the death of the process.
     ///
     /// # Errors
@@ -112,6 +117,10 @@ pub trait Ledger: Send + Sync {
 }
 
 impl<L: Ledger> Ledger for Arc<L> {
+    fn waits(&self) -> bool {
+        self.as_ref().waits()
+    }
+
     fn append(&self, record: &Record) -> Result<(), LedgerError> {
         self.as_ref().append(record)
     }
@@ -150,8 +159,20 @@ impl Auditor {
         format!("hmac:{}", crate::digest::hex(tag.as_ref()))
     }
 
-    fn close(&self, closed: &ClosedEntry) -> Result<(), LedgerError> {
+    /// Whether closing an entry waits for a disk.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.ledger.waits()
+    }
+
+    fn close(&self, closed: &mut ClosedEntry) -> Result<(), LedgerError> {
         let kept = self.ledger.append(&closed.record);
+        if kept.is_err() {
+            // What could not be recorded is not answered: metrics and spans must say so too.
+            closed.record.action = Action::Refused;
+            closed.record.reason = Reason::AuditUnwritable;
+            closed.record.status = Reason::AuditUnwritable.status();
+        }
         for observer in &self.observers {
             observer.observe(closed);
         }

@@ -18,10 +18,27 @@ use std::collections::BTreeMap;
 /// What the detectors together say of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
+    p_value: f64,
+    loudest: Detector,
+}
+
+impl Evidence {
     /// Conformal p-value of the fused score: small is suspicious.
-    pub p_value: f64,
+    #[must_use]
+    pub fn p_value(&self) -> f64 {
+        self.p_value
+    }
+
     /// The detector whose score was the rarest.
-    pub loudest: Detector,
+    #[must_use]
+    pub fn loudest(&self) -> Detector {
+        self.loudest
+    }
+
+    #[cfg(test)]
+    pub(crate) fn trial(p_value: f64, loudest: Detector) -> Self {
+        Self { p_value, loudest }
+    }
 }
 
 /// References of every detector and of their fusion, ready to be asked.
@@ -32,19 +49,31 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// From an artefact that was checked, for the detectors that run: the fused scores are theirs together,
-    /// so another set of detectors needs another calibration.
+    /// From an artefact that was checked, for the detectors that run.
     ///
     /// # Errors
-    /// The artefact was taken with other detectors.
-    pub fn new(artefact: &Artefact, runs: impl Fn(Detector) -> bool) -> Result<Self, ArtefactError> {
-        if !artefact.references.keys().all(|name| runs(*name)) {
-            return Err(ArtefactError::Stale("set of detectors"));
+    /// One of them was not calibrated.
+    pub fn new(artefact: &Artefact, detectors: &[Detector]) -> Result<Self, ArtefactError> {
+        let mut references = Vec::with_capacity(detectors.len());
+        let mut columns = Vec::with_capacity(detectors.len());
+        for name in detectors {
+            let scores = (artefact.references.get(name), artefact.ranked.get(name));
+            let (Some(reference), Some(column)) = scores else {
+                return Err(ArtefactError::Uncalibrated(String::from(*name)));
+            };
+            references.push((*name, Reference::new(reference)));
+            columns.push((*name, column));
         }
-        let references = artefact.references.iter().map(|(name, scores)| (*name, Reference::new(scores)));
-        let mut fused = artefact.fused.clone();
+        let mut fused = Vec::with_capacity(artefact.rows_ranked());
+        for row in 0..artefact.rows_ranked() {
+            let score =
+                |(name, column): &(Detector, &Vec<f64>)| Some((*name, Score::new(*column.get(row)?)?));
+            let scores: Option<Vec<_>> = columns.iter().map(score).collect();
+            let row = scores.and_then(|scores| fuse(&references, &scores));
+            fused.push(row.ok_or_else(|| ArtefactError::Unusable("ranked".into()))?.0);
+        }
         fused.sort_by(f64::total_cmp);
-        Ok(Self { references: references.collect(), fused })
+        Ok(Self { references, fused })
     }
 
     /// Fuses the scores of one row and ranks the result; `None` unless there is exactly one score for each
@@ -56,8 +85,8 @@ impl Calibration {
     }
 }
 
-/// Makes an artefact of clean rows' scores: every third row for the references, the rest for the fused score,
-/// whose number alone bounds how fine a promise can be.
+/// Makes an artefact of clean rows' scores: every third row for the references, the rest to be ranked, whose
+/// number alone bounds how fine a promise can be.
 ///
 /// # Errors
 /// There are fewer than two rows, or rows differ in their detectors.
@@ -66,18 +95,17 @@ pub fn calibrate(
     dataset_sha256: String,
     rows: &[Vec<(Detector, Score)>],
 ) -> Result<Artefact, ArtefactError> {
-    let unusable = || ArtefactError::Unusable("clean rows".into());
     let mut references: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
-    for row in rows.iter().step_by(3) {
+    let mut ranked: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
+    for (i, row) in rows.iter().enumerate() {
+        let part = if i.is_multiple_of(3) { &mut references } else { &mut ranked };
         for (detector, score) in row {
-            references.entry(*detector).or_default().push(score.value());
+            part.entry(*detector).or_default().push(score.value());
         }
     }
-    let ready: Vec<_> = references.iter().map(|(name, scores)| (*name, Reference::new(scores))).collect();
-    let others = rows.iter().enumerate().filter(|(i, _)| !i.is_multiple_of(3));
-    let fused: Option<Vec<f64>> = others.map(|(_, row)| Some(fuse(&ready, row)?.0)).collect();
-    let fused = fused.filter(|fused| !fused.is_empty()).ok_or_else(unusable)?;
-    Ok(Artefact::new(binding, dataset_sha256, references, fused))
+    let artefact = Artefact::new(binding, dataset_sha256, references, ranked);
+    artefact.check()?;
+    Ok(artefact)
 }
 
 /// The smallest p-value that `n` fused calibration scores can give.

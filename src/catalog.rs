@@ -2,6 +2,7 @@
 
 pub mod load;
 pub mod repository;
+mod trial;
 
 use crate::admission::Admitted;
 use crate::judgement::Served;
@@ -94,6 +95,12 @@ impl Catalog {
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.shelf.load().contains_key(name)
+    }
+
+    /// Whether a model of this name is on disk.
+    #[must_use]
+    pub fn is_on_disk(&self, name: &str) -> bool {
+        self.repository.names().is_ok_and(|names| names.iter().any(|known| known == name))
     }
 
     /// Served versions of one model, ascending.

@@ -76,8 +76,8 @@ pub struct Access {
 pub struct Models {
     /// The directory that holds `NAME/VERSION/model.onnx`. Required.
     pub repository: PathBuf,
-    /// Sessions of each version: how many runs of it may go on at once. 0: one a core.
-    pub sessions: usize,
+    /// Threads, shared by all models, for runs too long for a runtime thread. 0: one a core.
+    pub compute_threads: usize,
     /// Threads within one run.
     pub intra_threads: usize,
 }
@@ -254,7 +254,7 @@ impl Default for Listen {
 
 impl Default for Models {
     fn default() -> Self {
-        Self { repository: PathBuf::new(), sessions: 0, intra_threads: 1 }
+        Self { repository: PathBuf::new(), compute_threads: 0, intra_threads: 1 }
     }
 }
 

@@ -154,8 +154,9 @@ impl Contract {
     /// # Errors
     /// The first key that cannot be served, with what to mend.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
-        let contract: Self = toml::from_str(text)?;
+        let mut contract: Self = toml::from_str(text)?;
         contract.check()?;
+        contract.inputs.iter_mut().for_each(InputSpec::round_bounds);
         Ok(contract)
     }
 
@@ -218,6 +219,17 @@ impl InputSpec {
         Some((usize::try_from(*height).ok()?, usize::try_from(*width).ok()?))
     }
 
+    /// A bound of an FP32 tensor is the nearest FP32 number: else the bound itself would be out of range.
+    fn round_bounds(&mut self) {
+        if self.datatype != Datatype::Fp32 {
+            return;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
+        let round = |bound: &mut f64| *bound = f64::from(*bound as f32);
+        self.minimum.iter_mut().chain(&mut self.maximum).for_each(round);
+        self.columns.iter_mut().flat_map(|column| [&mut column.min, &mut column.max]).for_each(round);
+    }
+
     fn check(&self, at: &str) -> Result<(), ContractError> {
         check_shape(at, &self.shape)?;
         let bounds = |min: f64, max: f64| min.is_finite() && max.is_finite() && min < max;
@@ -247,6 +259,12 @@ impl OutputSpec {
         row_len(&self.shape).unwrap_or(0)
     }
 
+    /// Whether its columns are classes, which can be listed best first and labelled.
+    #[must_use]
+    pub fn has_classes(&self) -> bool {
+        matches!(self.meaning, Some(Meaning::Probabilities | Meaning::Logits))
+    }
+
     fn check(&self, at: &str) -> Result<(), ContractError> {
         check_shape(at, &self.shape)?;
         let readable = self.meaning.is_none() || self.datatype == Datatype::Fp32;
@@ -256,20 +274,25 @@ impl OutputSpec {
 
 impl PerturbationSpec {
     fn check(&self, at: &str, inputs: &[InputSpec]) -> Result<(), ContractError> {
-        let mut reals = inputs.iter().filter(|input| input.datatype == Datatype::Fp32).peekable();
-        require(reals.peek().is_some(), at, "no FP32 input that could be perturbed")?;
-        let tabular = |input: &InputSpec| !input.columns.is_empty();
+        let mut reals = inputs.iter().filter(|input| input.datatype == Datatype::Fp32);
+        let (Some(input), None) = (reals.next(), reals.next()) else {
+            return require(false, at, "there must be exactly one FP32 input: the one that is perturbed");
+        };
         match self {
-            Self::BitDepth { bits } => require((1..=8).contains(bits), &format!("{at}.bits"), "1 to 8"),
+            Self::BitDepth { bits } => {
+                require((1..=8).contains(bits), &format!("{at}.bits"), "1 to 8")?;
+                let unit = input.minimum == Some(0.0) && input.maximum == Some(1.0);
+                require(unit, at, "the input needs `minimum = 0` and `maximum = 1`")
+            }
             Self::Median { window } => {
                 require((2..=3).contains(window), &format!("{at}.window"), "2 or 3")?;
-                require(reals.all(|i| i.shape.len() >= 3), at, "an FP32 input is no image")
+                require(input.shape.len() >= 3, at, "the FP32 input is no image")
             }
             Self::Jitter { scale } => {
                 require(scale.is_finite() && *scale > 0.0, &format!("{at}.scale"), "more than 0")?;
-                require(reals.all(tabular), at, "an FP32 input has no `columns`")
+                require(!input.columns.is_empty(), at, "the FP32 input has no `columns`")
             }
-            Self::Round {} => require(reals.all(tabular), at, "an FP32 input has no `columns`"),
+            Self::Round {} => require(!input.columns.is_empty(), at, "the FP32 input has no `columns`"),
         }
     }
 }
@@ -343,6 +366,12 @@ mod tests {
         assert!(refusal("scale = 1.0", "scale = 0.0").contains("`perturbations[0].scale`"));
         assert!(refusal("\"jitter\", scale = 1.0", "\"median\", window = 2").contains("no image"));
         assert!(refusal("batch_max", "batchmax").contains("batchmax"));
+    }
+
+    #[test]
+    fn the_bound_itself_is_in_range() {
+        let contract = Contract::parse(&GOOD.replace("max = 40.0", "max = 0.31")).unwrap();
+        assert!(f64::from(0.31_f32) <= contract.inputs[0].columns[0].max);
     }
 
     #[test]

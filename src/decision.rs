@@ -44,6 +44,10 @@ pub struct Verdict {
     shadowed: Option<Action>,
 }
 
+/// A verdict allows an answer to leave: only a `Verdict` makes one, and an `Answer` needs one.
+#[derive(Debug)]
+pub struct Release(());
+
 impl Verdict {
     /// What is to be done.
     #[must_use]
@@ -65,6 +69,24 @@ impl Verdict {
     #[must_use]
     pub fn evidence(&self) -> Option<Evidence> {
         self.evidence
+    }
+
+    /// What auditors may know: the detector that spoke, and what shadow mode kept from being done. Empty
+    /// for what is clean.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let detector = self.evidence.map_or("unmeasured", |evidence| evidence.loudest().as_str());
+        match self.shadowed {
+            Some(action) => format!("shadow:{action}:{detector}"),
+            None if self.action == Action::Allowed && self.evidence.is_some() => String::new(),
+            None => detector.to_owned(),
+        }
+    }
+
+    /// The proof that an answer may leave; `None` if it may not.
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        self.action.answers().then_some(Release(()))
     }
 
     /// What would have been done but for shadow mode.
@@ -98,8 +120,8 @@ impl Policy {
                 Unmeasurable::Withhold => Action::Withheld,
                 Unmeasurable::Allow => Action::Allowed,
             },
-            Some(evidence) if evidence.p_value <= self.alpha => Action::Withheld,
-            Some(evidence) if evidence.p_value <= self.alpha_flag => Action::Flagged,
+            Some(evidence) if evidence.p_value() <= self.alpha => Action::Withheld,
+            Some(evidence) if evidence.p_value() <= self.alpha_flag => Action::Flagged,
             Some(_) => Action::Allowed,
         };
         if self.shadow && action != Action::Allowed {
@@ -119,7 +141,7 @@ impl Policy {
             Action::Withheld => 4,
             Action::Refused | Action::Abandoned => 5,
         };
-        let p_value = |verdict: &Verdict| verdict.evidence.map_or(0.0, |evidence| evidence.p_value);
+        let p_value = |verdict: &Verdict| verdict.evidence.map_or(0.0, |evidence| evidence.p_value());
         let worse = |a: &&Verdict, b: &&Verdict| {
             let acted = |v: &Verdict| severity(v.shadowed.unwrap_or(v.action));
             acted(a).cmp(&acted(b)).then(p_value(b).total_cmp(&p_value(a)))
@@ -134,7 +156,7 @@ mod tests {
     use crate::detection::Detector;
 
     fn evidence(p_value: f64) -> Option<Evidence> {
-        Some(Evidence { p_value, loudest: Detector::Consistency(0) })
+        Some(Evidence::trial(p_value, Detector::Consistency(0)))
     }
 
     #[test]

@@ -16,11 +16,12 @@ use crate::catalog::Catalog;
 use crate::clock::{self, Deadline};
 use crate::inference::InferenceError;
 use crate::inference::interrupt::Interrupt;
+use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::intake::{self, Input, parameters};
 use crate::judgement::{Judgement, Served, judge};
 use crate::proto::ModelInferRequest;
-use crate::reason::{Action, Reason, Stage};
+use crate::reason::{Reason, Stage};
 use crate::refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Guard {
     pub auditor: Arc<Auditor>,
     /// Threads for runs too long for a runtime thread.
     pub pool: ComputePool,
+    /// Under which copies are unpredictable.
+    pub secret: Secret,
     /// How long a request may take when its caller does not say.
     pub timeout: Duration,
     /// How far a shutdown has come.
@@ -82,8 +85,15 @@ impl Guard {
     /// As [`Guard::admit`].
     pub fn pass(&self, visitor: &Visitor, head: &Head) -> Result<crate::admission::Admitted, Refusal> {
         let identity = visitor.identity.as_ref().map_err(Clone::clone)?;
+        identity.still_valid(head.now)?;
         let rpc = head.rpc.ok_or_else(|| Refusal::new(Reason::Unsupported, "there is no such method"))?;
         Ok(self.admission.admit(identity, rpc)?)
+    }
+
+    /// Whether callers should be sent here: a model is served, and no shutdown has begun.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.catalog.ready() && *self.phase.borrow() == Phase::Serving
     }
 
     /// Answers an inference request and closes its entry: no answer leaves before it is on record.
@@ -94,7 +104,10 @@ impl Guard {
         let answered = self.answer(&mut call, request).await;
         let outcome = match &answered {
             Ok(answer) => answer.outcome(),
-            Err(refusal) => refusal.outcome(),
+            Err(refusal) => {
+                refusal.log(call.request_id());
+                refusal.outcome()
+            }
         };
         match call.close(outcome) {
             Ok(()) => answered,
@@ -121,11 +134,9 @@ impl Guard {
 
         let verdict = judgement.verdict();
         let respond = clock::instant();
-        let answer = match verdict.action() {
-            Action::Allowed | Action::Flagged => Answer::new(&served, &judgement, &asked, call, &request.id),
-            Action::Withheld | Action::Abstained | Action::FellBack | Action::Refused | Action::Abandoned => {
-                Err(Refusal::withheld(&verdict))
-            }
+        let answer = match verdict.release() {
+            Some(release) => Answer::new(release, &served, &judgement, &asked, call, &request.id),
+            None => Err(Refusal::withheld(&verdict)),
         };
         call.entry.stage(Stage::Respond, respond, clock::instant());
         answer
@@ -142,17 +153,16 @@ impl Guard {
         if deadline.has_passed() {
             return Err(Refusal::late());
         }
-        let seed = call.seed;
         if input.rows() <= served.inline_rows_max {
-            return Ok(judge(served, input, seed, &Interrupt::default())?);
+            return Ok(judge(served, input, &self.secret, &Interrupt::default())?);
         }
         let interrupt = Arc::new(Interrupt::default());
         let stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
         let queued = clock::instant();
-        let model = Arc::clone(served);
+        let (model, secret) = (Arc::clone(served), self.secret.clone());
         let reply = self.pool.run(move || {
             let started = clock::instant();
-            (started, judge(&model, input, seed, &interrupt))
+            (started, judge(&model, input, &secret, &interrupt))
         })?;
         let judged = tokio::time::timeout_at(deadline.instant().into(), reply).await;
         drop(stop_when_dropped);
@@ -175,7 +185,10 @@ impl Guard {
         let told = tell(self, &mut call);
         let outcome = match &told {
             Ok(_) => call::allowed(),
-            Err(refusal) => refusal.outcome(),
+            Err(refusal) => {
+                refusal.log(call.request_id());
+                refusal.outcome()
+            }
         };
         match call.close(outcome) {
             Ok(()) => told,

@@ -6,7 +6,9 @@
 pub mod certificate;
 pub mod plaintext;
 
+use crate::clock::Now;
 use std::fmt;
+use std::time::SystemTime;
 
 /// What the connection and the headers of a call present.
 #[derive(Clone, Copy, Debug)]
@@ -21,16 +23,8 @@ pub struct Presented<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     principal: String,
-    mechanism: Mechanism,
-}
-
-/// How the identity was established.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mechanism {
-    /// A client certificate.
-    Certificate,
-    /// None: a listener without TLS.
-    Plaintext,
+    /// When the credential ends; `None` for one that does not.
+    expires: Option<SystemTime>,
 }
 
 impl Identity {
@@ -40,10 +34,15 @@ impl Identity {
         &self.principal
     }
 
-    /// How it was established.
-    #[must_use]
-    pub fn mechanism(&self) -> Mechanism {
-        self.mechanism
+    /// A connection outlives its handshake: whoever was identified then is asked anew at each call.
+    ///
+    /// # Errors
+    /// The credential has ended since.
+    pub fn still_valid(&self, now: Now) -> Result<(), IdentityError> {
+        if self.expires.is_some_and(|expires| now.wall > expires) {
+            return Err(IdentityError::Invalid("the client certificate has expired"));
+        }
+        Ok(())
     }
 }
 

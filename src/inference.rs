@@ -11,7 +11,7 @@ pub mod pool;
 use crate::intake::Input;
 use crate::tensor::{Data, Tensor};
 use interrupt::Interrupt;
-use perturbation::Perturbation;
+use perturbation::{Perturbation, Secret, seed_of_copy};
 
 /// The client's rows and their copies, ready for one run.
 #[derive(Debug)]
@@ -55,14 +55,14 @@ pub trait Backend: Send + Sync {
 impl Batch {
     /// The input followed by one copy for each perturbation, each copy of all rows, in the input's buffer.
     ///
-    /// `seed` makes random perturbations repeatable: the same input and seed give the same batch, bit by bit.
+    /// The same input and secret give the same batch, bit by bit.
     ///
     /// # Errors
     /// The shape no longer fits, which an `Input` does not allow.
     pub fn with_copies(
         input: Input,
         perturbations: &[Box<dyn Perturbation>],
-        seed: u64,
+        secret: &Secret,
     ) -> Result<Self, InferenceError> {
         let copies = perturbations.len();
         let (inputs, rows) = input.into_parts();
@@ -71,7 +71,7 @@ impl Batch {
             let row_len = tensor.row_len();
             let (mut shape, mut data) = tensor.into_parts();
             if let Data::Fp32(values) = &mut data {
-                append_copies(values, row_len, perturbations, index, seed);
+                append_copies(values, row_len, perturbations, index, secret);
             } else {
                 data.repeat(copies);
             }
@@ -166,7 +166,7 @@ fn append_copies(
     row_len: usize,
     perturbations: &[Box<dyn Perturbation>],
     input: usize,
-    seed: u64,
+    secret: &Secret,
 ) {
     let clean = values.len();
     let total = clean.saturating_mul(perturbations.len().saturating_add(1));
@@ -175,14 +175,17 @@ fn append_copies(
     if row_len == 0 || clean == 0 {
         return;
     }
+    let random = perturbations.iter().any(|p| p.is_random() && p.input() == input);
+    let seed = |row: &[f32]| if random { secret.seed(row) } else { 0 };
+    let seeds: Vec<u64> = originals.chunks_exact(row_len).map(seed).collect();
     for (nth, (perturbation, copy)) in perturbations.iter().zip(copies.chunks_exact_mut(clean)).enumerate() {
         if perturbation.input() != input {
             copy.copy_from_slice(originals);
             continue;
         }
         let rows = originals.chunks_exact(row_len).zip(copy.chunks_exact_mut(row_len));
-        for (row, (original, out)) in rows.enumerate() {
-            perturbation.perturb(original, perturbation::seed_of(seed, nth, row), out);
+        for ((original, out), seed) in rows.zip(&seeds) {
+            perturbation.perturb(original, seed_of_copy(*seed, nth), out);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Is this answer to be given? The one way to judge, for requests, calibration and evaluation alike.
 //!
-//! Synchronous and pure: the same model, input and seed give the same judgement, bit by bit.
+//! Synchronous and pure: the same model, input and secret give the same judgement, bit by bit.
 
 use crate::calibration::Calibration;
 use crate::clock;
@@ -8,7 +8,7 @@ use crate::contract::Contract;
 use crate::decision::{Policy, Verdict};
 use crate::detection::{Detector, OutputDetector, Places, Row, Score, Unmeasured};
 use crate::inference::interrupt::Interrupt;
-use crate::inference::perturbation::Perturbation;
+use crate::inference::perturbation::{Perturbation, Secret};
 use crate::inference::{Backend, Batch, InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
@@ -79,11 +79,11 @@ impl Judgement {
 pub fn judge(
     served: &Served,
     input: Input,
-    seed: u64,
+    secret: &Secret,
     interrupt: &Interrupt,
 ) -> Result<Judgement, InferenceError> {
     let started = clock::instant();
-    let batch = Batch::with_copies(input, &served.perturbations, seed)?;
+    let batch = Batch::with_copies(input, &served.perturbations, secret)?;
     let copied = clock::instant();
     let outputs = served.backend.infer(&batch, interrupt)?;
     let inferred = clock::instant();
@@ -102,8 +102,8 @@ pub fn judge(
 ///
 /// # Errors
 /// The model could not be run.
-pub fn measure(served: &Served, input: Input, seed: u64) -> Result<Vec<Scores>, InferenceError> {
-    let batch = Batch::with_copies(input, &served.perturbations, seed)?;
+pub fn measure(served: &Served, input: Input, secret: &Secret) -> Result<Vec<Scores>, InferenceError> {
+    let batch = Batch::with_copies(input, &served.perturbations, secret)?;
     let outputs = served.backend.infer(&batch, &Interrupt::default())?;
     Ok(scores(served, &outputs).collect())
 }

@@ -73,6 +73,8 @@ words! {
         Malformed = "malformed",
         /// A method or an extension this server does not offer.
         Unsupported = "unsupported",
+        /// A health check of a service that is not here, or not for this caller.
+        UnknownService = "unknown_service",
         /// A request parameter that is unknown or of the wrong kind.
         BadParameter = "bad_parameter",
         /// A tensor that is missing, unknown or given twice.
@@ -156,6 +158,8 @@ words! {
         ResourceExhausted = "RESOURCE_EXHAUSTED",
         /// The request is good and the answer is not to be given.
         FailedPrecondition = "FAILED_PRECONDITION",
+        /// There is no such service.
+        NotFound = "NOT_FOUND",
         /// Not offered here.
         Unimplemented = "UNIMPLEMENTED",
         /// Our fault.
@@ -177,6 +181,7 @@ impl Reason {
             Self::MethodForbidden | Self::ModelForbidden => Status::PermissionDenied,
             Self::Overloaded | Self::TooLarge => Status::ResourceExhausted,
             Self::Unsupported => Status::Unimplemented,
+            Self::UnknownService => Status::NotFound,
             Self::Malformed
             | Self::BadParameter
             | Self::BadName

@@ -11,6 +11,7 @@ use crate::identity::IdentityError;
 use crate::inference::InferenceError;
 use crate::intake::IntakeError;
 use crate::reason::{Action, Reason, Status};
+use crate::trace::RequestId;
 use std::time::Duration;
 
 /// The end of a request that gets no answer.
@@ -59,8 +60,7 @@ impl Refusal {
     pub fn withheld(verdict: &Verdict) -> Self {
         let message = "the answer is withheld: the input could not be confirmed as sound; \
                        refer the case to a clinician";
-        let detail = verdict.evidence().map_or("", |evidence| evidence.loudest.as_str());
-        Self { action: Action::Withheld, detail: detail.into(), ..Self::new(verdict.reason(), message) }
+        Self { action: Action::Withheld, detail: verdict.detail(), ..Self::new(verdict.reason(), message) }
     }
 
     /// The audit entry of a request that cannot be recorded is the refusal itself.
@@ -70,18 +70,32 @@ impl Refusal {
         Self::new(Reason::AuditUnwritable, "the request cannot be recorded now; try again later")
     }
 
+    /// The budget of bytes in reception is used up.
+    #[must_use]
+    pub fn no_room() -> Self {
+        Self::new(Reason::Overloaded, "too many bytes of requests are being received; try again later")
+    }
+
     /// Time ran out.
     #[must_use]
     pub fn late() -> Self {
         Self::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer")
     }
 
-    /// One of our own invariants is broken; `detail` is for the log and the auditor.
+    /// One of our own invariants is broken; `problem` is for the log and the auditor.
     #[must_use]
-    pub fn internal(detail: &str) -> Self {
+    pub fn internal(problem: impl Into<String>) -> Self {
         Self {
-            detail: detail.to_owned(),
+            detail: problem.into(),
             ..Self::new(Reason::Internal, "internal error; quote the request id to the operator")
+        }
+    }
+
+    /// Writes what is our fault to the log, with the id that the caller is told to quote.
+    pub fn log(&self, request_id: RequestId) {
+        if self.status == Status::Internal {
+            let reason = self.reason.as_str();
+            tracing::error!(%request_id, reason, problem = self.detail, "a request failed");
         }
     }
 
@@ -124,7 +138,8 @@ impl Refusal {
     /// What the audit entry says.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let field = self.field.as_ref().map(|field| field.path.as_str());
+        // Quotes hold a name that the caller chose, which may be anything: it is for the caller alone.
+        let field = self.field.as_ref().map(|field| field.path.split("[\"").next().unwrap_or_default());
         Outcome {
             action: self.action,
             reason: self.reason,
@@ -173,19 +188,18 @@ impl From<InferenceError> for Refusal {
             InferenceError::QueueFull => {
                 Self::new(Reason::Overloaded, "the compute queue is full; try again later")
             }
-            InferenceError::Failed(problem) => {
-                tracing::error!(problem, "a run failed");
-                Self::new(Reason::BackendFailed, "the model failed; quote the request id to the operator")
-            }
+            InferenceError::Failed(problem) => Self {
+                detail: problem,
+                ..Self::new(Reason::BackendFailed, "the model failed; quote the request id to the operator")
+            },
         }
     }
 }
 
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
-        tracing::error!(%error, "a model could not be loaded");
-        let message = "the model cannot be loaded from disk; the operator's log says why";
-        Self { detail: "load".into(), ..Self::new(Reason::BackendFailed, message) }
+        let message = "the model cannot be loaded from disk; quote the request id to the operator";
+        Self { detail: error.to_string(), ..Self::new(Reason::BackendFailed, message) }
     }
 }
 
@@ -199,7 +213,7 @@ mod tests {
     #[test]
     fn a_withheld_answer_tells_the_caller_nothing_of_the_detector_and_the_auditor_which() {
         let refusals = [Detector::Confidence, Detector::Consistency(0)].map(|loudest| {
-            let verdict = Policy::default().judge(Some(Evidence { p_value: 0.001, loudest }));
+            let verdict = Policy::default().judge(Some(Evidence::trial(0.001, loudest)));
             Refusal::withheld(&verdict)
         });
         assert_eq!(refusals[0].message(), refusals[1].message());

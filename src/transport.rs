@@ -1,10 +1,12 @@
 //! The wire: TLS, HTTP/2 and gRPC around the guard. Nothing is decided here.
 
 pub mod client;
+pub mod codec;
 pub mod door;
 pub mod health;
 pub mod inference;
 pub mod listener;
+pub mod meter;
 pub mod status;
 pub mod tls;
 
@@ -27,6 +29,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Largest decoded message of a request, in bytes.
     pub message_bytes_max: usize,
+    /// Bytes of requests being received and answered at once, over all connections.
+    pub received_bytes_max: usize,
     /// Calls in flight at once, over all connections.
     pub in_flight_max: usize,
     /// Connections at once; more wait to be accepted.
@@ -54,9 +58,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes_max: 64 << 20,
+            received_bytes_max: 1 << 30,
             in_flight_max: 1024,
             connections_max: 4096,
-            streams_per_connection_max: 256,
+            streams_per_connection_max: 128,
             header_bytes_max: 16 << 10,
             queue_max: 256,
             request_timeout_ms: 30_000,

@@ -154,6 +154,10 @@ impl Member {
         if !known {
             return Err(format!("member `{member}`: use `spiffe://domain/path`, `dns:name` or `plaintext`"));
         }
+        if member.starts_with("dns:") && !member.contains('*') {
+            // Host names compare without regard to case, and identities are lower case.
+            return Ok(Self::Exactly(member.to_ascii_lowercase()));
+        }
         if !member.contains('*') {
             return Ok(Self::Exactly(member.to_owned()));
         }

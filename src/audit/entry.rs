@@ -119,8 +119,17 @@ impl Entry {
         draft.record.status = outcome.status;
         draft.record.detail = outcome.detail;
         draft.observation.closed = clock::instant();
-        self.auditor.close(&draft)
+        if self.auditor.waits() && on_runtime_thread() {
+            return tokio::task::block_in_place(|| self.auditor.close(&mut draft));
+        }
+        self.auditor.close(&mut draft)
     }
+}
+
+/// Whether this thread is one of a runtime that can hand its other work to another thread meanwhile.
+fn on_runtime_thread() -> bool {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    matches!(flavor, Ok(tokio::runtime::RuntimeFlavor::MultiThread))
 }
 
 impl Drop for Entry {

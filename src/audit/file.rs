@@ -145,6 +145,10 @@ impl FileLedger {
 }
 
 impl Ledger for FileLedger {
+    fn waits(&self) -> bool {
+        self.durability == Durability::Always
+    }
+
     fn append(&self, record: &Record) -> Result<(), LedgerError> {
         let seq = self.shared.writer().append(record)?;
         match self.durability {

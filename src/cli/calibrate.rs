@@ -1,13 +1,13 @@
 //! `asepsis calibrate`: measures clean data with a model's detectors and writes its `calibration.json`.
 
 use super::Failure;
-use crate::app::cores;
 use crate::calibration::{Calibration, calibrate};
 use crate::catalog::Loader;
 use crate::decision::{Policy, Unmeasurable};
 use crate::detection::{self, Detector, Score};
 use crate::digest::sha256;
 use crate::inference::ort::Runtime;
+use crate::inference::perturbation::Secret;
 use crate::intake::Input;
 use crate::intake::samples;
 use crate::judgement::{Served, measure};
@@ -39,8 +39,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let loader = Loader {
         runtime: Runtime::load(&args.library).map_err(|e| other(&e))?,
-        sessions: 1,
-        intra_threads: cores().min(1),
+        compute_threads: 1,
+        runtime_threads: 0,
+        intra_threads: 1,
         detection: detection::Settings::default(),
         policy: Policy { unmeasured: Unmeasurable::Allow, ..Policy::default() },
     };
@@ -58,17 +59,21 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let artefact = calibrate(binding, dataset, &rows).map_err(|e| other(&e))?;
     let path = args.model.join("calibration.json");
     let json = serde_json::to_vec(&artefact).map_err(|e| other(&e))?;
-    std::fs::write(&path, json)?;
+    // Beside it first: a calibration that is half written must never be read.
+    let new = args.model.join("calibration.json.new");
+    std::fs::write(&new, json)?;
+    std::fs::rename(&new, &path)?;
     writeln!(
         out,
         "{}: {} clean rows, {} of them rank the fused score",
         path.display(),
         rows.len(),
-        artefact.fused.len()
+        artefact.rows_ranked()
     )?;
-    writeln!(out, "finest promise (alpha): {:.4}", crate::calibration::finest_alpha(artefact.fused.len()))?;
+    writeln!(out, "finest promise (alpha): {:.4}", crate::calibration::finest_alpha(artefact.rows_ranked()))?;
     if let Some(attacked) = &args.attacked {
-        let calibration = Calibration::new(&artefact, |_| true).map_err(|e| other(&e))?;
+        let names: Vec<Detector> = served.detectors.iter().map(|detector| detector.name()).collect();
+        let calibration = Calibration::new(&artefact, &names).map_err(|e| other(&e))?;
         report(&served, &calibration, attacked, out)?;
     }
     Ok(())
@@ -92,7 +97,7 @@ fn report(
         let p_values: Vec<f64> = rows
             .iter()
             .filter_map(|row| calibration.evidence(row))
-            .map(|evidence| evidence.p_value)
+            .map(|evidence| evidence.p_value())
             .collect();
         for alpha in [0.05, 0.01] {
             let noticed = p_values.iter().filter(|p| **p <= alpha).count();
@@ -113,8 +118,10 @@ fn report(
 
 fn measure_all(served: &Served, inputs: Vec<Input>) -> Result<Vec<Vec<(Detector, Score)>>, Failure> {
     let mut rows = Vec::with_capacity(inputs.len());
-    for (seed, input) in inputs.into_iter().enumerate() {
-        let measured = measure(served, input, seed as u64).map_err(|e| Failure::Other(e.to_string()))?;
+    // Any secret will do: the noise that a row meets is as random under one as under another.
+    let secret = Secret::new(&[0; 32]);
+    for input in inputs {
+        let measured = measure(served, input, &secret).map_err(|e| Failure::Other(e.to_string()))?;
         for scores in measured {
             rows.push(scores.map_err(|e| Failure::Other(e.to_string()))?);
         }

@@ -170,7 +170,8 @@ impl Check<'_> {
         // One session of each shows what any number would.
         let loader = Loader {
             runtime,
-            sessions: 1,
+            compute_threads: 1,
+            runtime_threads: 0,
             intra_threads: if self.known("models.intra_threads") { config.models.intra_threads } else { 1 },
             detection: config.detection,
             policy: if self.known("policy.alpha") {

@@ -74,7 +74,8 @@ impl Signals {
 /// Logs to standard error; standard output belongs to the ready line.
 fn log(config: &Config) {
     use crate::config::LogFormat;
-    let filter = tracing_subscriber::EnvFilter::new(config.log.level);
+    // What libraries trace would tell of headers and frames.
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,asepsis={}", config.log.level.as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match config.log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

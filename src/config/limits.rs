@@ -116,9 +116,15 @@ impl Config {
         let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let limits = &self.limits;
         let ranges = [
-            ("models.sessions", wide(self.models.sessions), 0, THREADS_MAX),
+            ("models.compute_threads", wide(self.models.compute_threads), 0, THREADS_MAX),
             ("models.intra_threads", wide(self.models.intra_threads), 1, THREADS_MAX),
             ("limits.message_bytes_max", wide(limits.message_bytes_max), 1, MESSAGE_BYTES_MAX),
+            (
+                "limits.received_bytes_max",
+                wide(limits.received_bytes_max),
+                wide(limits.message_bytes_max),
+                ROTATE_BYTES_MAX,
+            ),
             ("limits.in_flight_max", wide(limits.in_flight_max), 1, COUNT_MAX),
             ("limits.connections_max", wide(limits.connections_max), 1, COUNT_MAX),
             ("limits.streams_per_connection_max", limits.streams_per_connection_max.into(), 1, COUNT_MAX),

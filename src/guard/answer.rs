@@ -2,12 +2,13 @@
 
 use super::Call;
 use crate::audit::Outcome;
+use crate::decision::Release;
 use crate::intake::parameters::{Parameters, Wanted};
 use crate::judgement::{Judgement, Served};
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_response::InferOutputTensor;
 use crate::proto::{InferParameter, ModelInferResponse};
-use crate::reason::{Reason, Status};
+use crate::reason::Status;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 
@@ -19,7 +20,9 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// `_release` proves that the verdict allows an answer.
     pub(super) fn new(
+        _release: Release,
         served: &Served,
         judgement: &Judgement,
         asked: &Parameters,
@@ -52,13 +55,11 @@ impl Answer {
         if asked.marks_final {
             add("triton_final_response", ParameterChoice::BoolParam(true));
         }
-        let doubtful = verdict.evidence().filter(|_| verdict.reason() != Reason::Clean);
-        let detail = doubtful.map_or("", |evidence| evidence.loudest.as_str());
         let outcome = Outcome {
             action: verdict.action(),
             reason: verdict.reason(),
             status: Status::Ok,
-            detail: detail.to_owned(),
+            detail: verdict.detail(),
         };
         Ok(Self { response, outcome })
     }

@@ -26,8 +26,6 @@ pub struct Head {
     pub now: Now,
     /// Our id of it: chance comes in here.
     pub request_id: RequestId,
-    /// Secret chance for the perturbations.
-    pub seed: u64,
     /// The method, if the path is one.
     pub rpc: Option<Rpc>,
     /// The caller's trace.
@@ -40,7 +38,6 @@ pub struct Head {
 pub struct Call {
     pub(super) admitted: Admitted,
     pub(super) entry: Entry,
-    pub(super) seed: u64,
     arrived: Now,
     deadline: Deadline,
 }
@@ -53,7 +50,7 @@ impl Call {
         entry.stage(Stage::Door, head.now.monotonic, clock::instant());
         let timeout = head.timeout.map_or(timeout, |asked| asked.min(timeout));
         let deadline = Deadline::after(head.now, timeout);
-        Self { admitted, entry, seed: head.seed, arrived: head.now, deadline }
+        Self { admitted, entry, arrived: head.now, deadline }
     }
 
     /// What the caller may do.
@@ -76,8 +73,13 @@ impl Call {
 
     /// The model was found: the entry may name it.
     pub fn opened(&mut self, contract: &Contract) {
-        self.entry.model(&contract.name, &contract.version);
-        if let Some(role) = self.admitted.role_for(&contract.name) {
+        self.names(&contract.name, &contract.version);
+    }
+
+    /// The call concerns this model, which exists.
+    pub fn names(&mut self, model: &str, version: &str) {
+        self.entry.model(model, version);
+        if let Some(role) = self.admitted.role_for(model) {
             self.entry.role(role);
         }
     }
@@ -103,7 +105,7 @@ impl Call {
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
             observation.rows_run = judgement.outputs().rows_run();
-            observation.p_value = verdict.evidence().map(|evidence| evidence.p_value);
+            observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
             observation.shadowed = verdict.shadowed();
         });
     }

@@ -2,7 +2,8 @@
 //!
 //! TLS has verified chain, validity, name constraints and key usage before this reads the leaf.
 
-use super::{Authenticator, Identity, IdentityError, Mechanism, Presented};
+use super::{Authenticator, Identity, IdentityError, Presented};
+use std::time::{Duration, UNIX_EPOCH};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -32,7 +33,9 @@ impl Authenticator for Certificate {
             .map_err(|_| invalid("the client certificate's subject alternative name cannot be read"))?
             .ok_or(invalid("the client certificate has no subject alternative name"))?;
         let principal = self.principal(&names.value.general_names)?;
-        Ok(Some(Identity { principal, mechanism: Mechanism::Certificate }))
+        let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        let expires = UNIX_EPOCH.checked_add(Duration::from_secs(ends));
+        Ok(Some(Identity { principal, expires }))
     }
 }
 
@@ -102,6 +105,7 @@ fn dns_name(name: &str) -> Result<String, IdentityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     fn certificate(names: Vec<SanType>) -> Vec<u8> {
@@ -151,6 +155,19 @@ mod tests {
         let both = certificate(vec![dns("host.example"), uri("spiffe://hospital.example/radiology/pacs")]);
         assert_eq!(read(&both).unwrap(), "spiffe://hospital.example/radiology/pacs");
         assert_eq!(read(&certificate(vec![dns("Host.example")])).unwrap(), "dns:host.example");
+    }
+
+    #[test]
+    fn an_identity_ends_with_its_certificate_also_on_an_open_connection() {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![dns("host.example")];
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        let presented = Presented { certificate: Some(&der), plaintext: false };
+        let identity = Certificate::default().authenticate(&presented).unwrap().unwrap();
+        let at = |seconds: u64| Now { wall: UNIX_EPOCH + Duration::from_secs(seconds), ..Now::read() };
+        assert!(identity.still_valid(at(1_893_456_001)).is_err());
+        assert!(identity.still_valid(at(1_893_455_999)).is_ok());
     }
 
     #[test]

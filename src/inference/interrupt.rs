@@ -30,26 +30,33 @@ impl Interrupt {
         }
     }
 
-    /// Whether a stop was requested.
-    pub fn requested(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).requested
-    }
-
-    /// The backend starts a run; `false` if it is not wanted any more.
-    pub fn arm(&self, run: Arc<dyn Stop>) -> bool {
+    /// The backend starts a run; `None` if it is not wanted any more.
+    pub fn arm(&self, run: Arc<dyn Stop>) -> Option<Armed<'_>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.requested {
-            return false;
+            return None;
         }
         state.running = Some(run);
-        true
+        Some(Armed(self))
     }
+}
 
-    /// The run ended; after this its handle may serve another request. Tells whether it was asked to stop.
-    pub fn disarm(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+/// A run that can be stopped. Dropped, its handle may serve another request.
+pub struct Armed<'a>(&'a Interrupt);
+
+impl Armed<'_> {
+    /// The run ended: its handle may serve another request. Tells whether this run was asked to stop.
+    #[must_use]
+    pub fn finish(self) -> bool {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.running = None;
         state.requested
+    }
+}
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).running = None;
     }
 }
 
@@ -70,8 +77,8 @@ mod tests {
     #[test]
     fn a_run_that_ended_is_not_stopped_any_more() {
         let (interrupt, run) = (Interrupt::default(), Arc::new(Counter::default()));
-        assert!(interrupt.arm(run.clone()));
-        assert!(!interrupt.disarm());
+        let armed = interrupt.arm(run.clone()).unwrap();
+        assert!(!armed.finish());
         interrupt.request();
         assert_eq!(run.0.load(Ordering::Relaxed), 0);
     }
@@ -80,15 +87,15 @@ mod tests {
     fn a_request_that_gave_up_before_its_run_never_starts_it() {
         let (interrupt, run) = (Interrupt::default(), Arc::new(Counter::default()));
         interrupt.request();
-        assert!(!interrupt.arm(run));
+        assert!(interrupt.arm(run).is_none());
     }
 
     #[test]
     fn a_live_run_is_stopped_once() {
         let (interrupt, run) = (Interrupt::default(), Arc::new(Counter::default()));
-        assert!(interrupt.arm(run.clone()));
+        let armed = interrupt.arm(run.clone()).unwrap();
         interrupt.request();
-        assert!(interrupt.disarm());
+        assert!(armed.finish());
         assert_eq!(run.0.load(Ordering::Relaxed), 1);
     }
 }

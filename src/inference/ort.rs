@@ -87,6 +87,9 @@ impl Runtime {
             .with_inter_threads(1)
             .map_err(|e| failed(e.to_string()))?
             .with_intra_op_spinning(false)
+            .map_err(|e| failed(e.to_string()))?
+            // What was scanned as ONNX is not to be read as another format.
+            .with_config_entry("session.load_model_format", "ONNX")
             .map_err(|e| failed(e.to_string()))?;
         builder.commit_from_memory(model).map_err(|e| failed(e.to_string()))
     }
@@ -116,7 +119,8 @@ fn initialise(library: &Path) -> Result<Runtime, String> {
     let builder = ort::init_from(library).map_err(|error| error.to_string())?;
     let environment = builder.with_name("asepsis").with_telemetry(false).build();
     let environment = environment.map_err(|error| error.to_string())?;
-    environment.set_log_level(ort::logging::LogLevel::Error);
+    // Its messages may quote values of an input; what fails is told by the error itself.
+    environment.set_log_level(ort::logging::LogLevel::Fatal);
     Ok(Runtime { environment })
 }
 
@@ -146,13 +150,16 @@ pub fn ports(session: &Session) -> (Vec<Port>, Vec<Port>) {
 pub struct OrtBackend {
     slots: Vec<Mutex<Slot>>,
     input_names: Vec<String>,
-    output_names: Vec<String>,
+    /// Name and row shape of each output.
+    outputs: Vec<(String, Vec<usize>)>,
 }
 
 /// A session and the handle that stops its runs.
 struct Slot {
     session: Session,
     options: Arc<Handle>,
+    /// Whether the last run was asked to stop, which the handle remembers.
+    stopped: bool,
 }
 
 struct Handle(RunOptions);
@@ -166,7 +173,7 @@ impl Stop for Handle {
 }
 
 impl OrtBackend {
-    /// Opens `sessions` sessions of `model`, which must have the inputs and outputs of `contract`.
+    /// Opens one session of `model`, which must have the inputs and outputs of `contract`.
     ///
     /// # Errors
     /// The model cannot be opened, or is another than the contract describes.
@@ -174,23 +181,34 @@ impl OrtBackend {
         runtime: &Runtime,
         model: &[u8],
         contract: &Contract,
-        sessions: usize,
         intra_threads: usize,
     ) -> Result<Self, InferenceError> {
-        let mut slots = Vec::with_capacity(sessions);
-        for _ in 0..sessions.max(1) {
-            let session = runtime.open(model, intra_threads)?;
-            if slots.is_empty() {
-                compare(&session, contract)?;
-            }
-            let options = RunOptions::new().map_err(|error| InferenceError::Failed(error.to_string()))?;
-            slots.push(Mutex::new(Slot { session, options: Arc::new(Handle(options)) }));
-        }
+        let slot = Slot::open(runtime, model, intra_threads)?;
+        compare(&slot.session, contract)?;
+        let row_shape =
+            |shape: &[i64]| shape.iter().skip(1).filter_map(|dim| usize::try_from(*dim).ok()).collect();
         Ok(Self {
-            slots,
+            slots: vec![Mutex::new(slot)],
             input_names: contract.inputs.iter().map(|input| input.name.clone()).collect(),
-            output_names: contract.outputs.iter().map(|output| output.name.clone()).collect(),
+            outputs: contract.outputs.iter().map(|o| (o.name.clone(), row_shape(&o.shape))).collect(),
         })
+    }
+
+    /// Opens sessions of the same model until there are `sessions`.
+    ///
+    /// # Errors
+    /// The model cannot be opened again.
+    pub fn grow(
+        &mut self,
+        runtime: &Runtime,
+        model: &[u8],
+        sessions: usize,
+        intra_threads: usize,
+    ) -> Result<(), InferenceError> {
+        while self.slots.len() < sessions {
+            self.slots.push(Mutex::new(Slot::open(runtime, model, intra_threads)?));
+        }
+        Ok(())
     }
 
     /// A session nobody uses now, else the first that becomes free.
@@ -207,39 +225,50 @@ impl OrtBackend {
     }
 }
 
+impl Slot {
+    fn open(runtime: &Runtime, model: &[u8], intra_threads: usize) -> Result<Self, InferenceError> {
+        let session = runtime.open(model, intra_threads)?;
+        let options = RunOptions::new().map_err(|error| failed(&error))?;
+        Ok(Self { session, options: Arc::new(Handle(options)), stopped: false })
+    }
+}
+
 impl Backend for OrtBackend {
     fn infer(&self, batch: &Batch, interrupt: &Interrupt) -> Result<Outputs, InferenceError> {
         let mut slot = self.slot()?;
-        let Slot { session, options } = &mut *slot;
+        let Slot { session, options, stopped } = &mut *slot;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             Vec::with_capacity(self.input_names.len());
         for (name, tensor) in self.input_names.iter().zip(batch.tensors()) {
             inputs.push((Cow::Borrowed(name), view(tensor).map_err(|e| failed(&e))?));
         }
-        if !interrupt.arm(Arc::clone(options) as Arc<dyn Stop>) {
-            return Err(InferenceError::Interrupted);
-        }
-        let ran = session.run_with_options(inputs, &options.0);
-        let stopped = interrupt.disarm();
-        if stopped {
+        // An earlier run of this slot may have been stopped.
+        if *stopped {
             options.0.unterminate().map_err(|e| failed(&e))?;
         }
-        let outputs = match ran {
-            Ok(_) | Err(_) if stopped => return Err(InferenceError::Interrupted),
-            Ok(outputs) => outputs,
-            Err(error) => return Err(failed(&error)),
-        };
-        let mut tensors = Vec::with_capacity(self.output_names.len());
-        for name in &self.output_names {
+        // Until the run has ended in order: a panic in it must not leave a stop behind for the next.
+        *stopped = true;
+        let armed = interrupt.arm(Arc::clone(options) as Arc<dyn Stop>);
+        let armed = armed.ok_or(InferenceError::Interrupted)?;
+        let ran = session.run_with_options(inputs, &options.0);
+        *stopped = armed.finish();
+        if *stopped {
+            return Err(InferenceError::Interrupted);
+        }
+        let outputs = ran.map_err(|error| failed(&error))?;
+        let mut tensors = Vec::with_capacity(self.outputs.len());
+        for (name, row_shape) in &self.outputs {
             let value = outputs.get(name).ok_or_else(|| broken(name))?;
-            tensors.push(copy(value).ok_or_else(|| broken(name))?);
+            let tensor = copy(value).filter(|tensor| tensor.shape().get(1..) == Some(row_shape));
+            tensors.push(tensor.ok_or_else(|| broken(name))?);
         }
         Outputs::new(batch, tensors)
     }
 }
 
+/// The code alone: ONNX Runtime's messages may quote values of the input.
 fn failed(error: &ort::Error) -> InferenceError {
-    InferenceError::Failed(format!("ONNX Runtime: {error}"))
+    InferenceError::Failed(format!("ONNX Runtime failed: {:?}", error.code()))
 }
 
 fn broken(output: &str) -> InferenceError {

@@ -7,11 +7,17 @@ pub mod round;
 
 use crate::contract::{Contract, PerturbationSpec};
 use crate::tensor::Datatype;
+use aws_lc_rs::hmac;
 
 /// One way to make a copy of a row.
 pub trait Perturbation: Send + Sync {
     /// Index of the input it changes.
     fn input(&self) -> usize;
+
+    /// Whether the seed matters.
+    fn is_random(&self) -> bool {
+        false
+    }
 
     /// Writes the perturbed `row` to `out`, which has the same length. The same row and seed give the same
     /// copy, bit by bit.
@@ -34,14 +40,52 @@ pub fn of(contract: &Contract) -> Vec<Box<dyn Perturbation>> {
     built.collect()
 }
 
-/// The seed of one copy of one row: distinct inputs of splitmix64 (Steele et al., OOPSLA 2014) give
-/// unrelated seeds.
+/// What makes random copies unpredictable to callers and repeatable to us.
+///
+/// The seed of a row is a keyed hash of the row itself: the same input meets the same noise however often it
+/// is sent, so that trying again is no way past a verdict, and a row of a batch meets the noise it would meet
+/// alone.
+#[derive(Clone)]
+pub struct Secret(hmac::Key);
+
+impl Secret {
+    /// From secret bytes; chance is an argument.
+    #[must_use]
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// The seed of one row.
+    #[must_use]
+    pub fn seed(&self, row: &[f32]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.0);
+        for value in row {
+            context.update(&value.to_le_bytes());
+        }
+        let tag = context.sign();
+        tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+/// The seed of one copy of a row: splitmix64 (Steele et al., OOPSLA 2014) makes unrelated seeds of near ones.
 #[must_use]
-pub fn seed_of(request_seed: u64, copy: usize, row: usize) -> u64 {
-    let mut z = request_seed
-        .wrapping_add((copy as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-        .wrapping_add((row as u64).wrapping_mul(0xD1B5_4A32_D192_ED03));
+pub fn seed_of_copy(row_seed: u64, copy: usize) -> u64 {
+    let mut z = row_seed.wrapping_add((copy as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_one_seed_under_one_secret_and_another_under_another() {
+        let (secret, other) = (Secret::new(&[1; 32]), Secret::new(&[2; 32]));
+        assert_eq!(secret.seed(&[1.0, 2.0]), secret.seed(&[1.0, 2.0]));
+        assert_ne!(secret.seed(&[1.0, 2.0]), secret.seed(&[1.0, 2.000_001]));
+        assert_ne!(secret.seed(&[1.0, 2.0]), other.seed(&[1.0, 2.0]));
+        assert_ne!(seed_of_copy(7, 0), seed_of_copy(7, 1));
+    }
 }

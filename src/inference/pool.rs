@@ -3,6 +3,7 @@
 use super::InferenceError;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -26,7 +27,10 @@ impl ComputePool {
             let name = format!("compute-{n}");
             started.push(std::thread::Builder::new().name(name).spawn(move || {
                 for job in jobs {
-                    job();
+                    // A panic is a bug of ours and ends its own request alone; its reply is dropped.
+                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                        tracing::error!("a job panicked on a compute thread");
+                    }
                 }
             })?);
         }
@@ -54,12 +58,6 @@ impl ComputePool {
         })?;
         Ok(receiver)
     }
-
-    /// Jobs that wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, Sender::len)
-    }
 }
 
 impl Drop for ComputePool {
@@ -77,6 +75,14 @@ impl Drop for ComputePool {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    #[test]
+    fn a_panic_ends_its_own_request_alone() {
+        let pool = ComputePool::start(1, 1).unwrap();
+        let broken: tokio::sync::oneshot::Receiver<()> = pool.run(|| panic!("on purpose")).unwrap();
+        assert!(broken.blocking_recv().is_err());
+        assert_eq!(pool.run(|| 1).unwrap().blocking_recv(), Ok(1));
+    }
 
     #[test]
     fn work_beyond_the_queue_is_refused_at_once() {

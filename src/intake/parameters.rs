@@ -2,7 +2,7 @@
 //! caller would believe that it had an effect.
 
 use super::{IntakeError, refuse};
-use crate::contract::Contract;
+use crate::contract::{Contract, OutputSpec};
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::{InferParameter, ModelInferRequest};
 use crate::reason::Reason;
@@ -74,7 +74,7 @@ fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted
             return Err(refuse(Reason::BadName, format!("outputs[{i}].name"), "requested twice"));
         }
         let at = format!("outputs[{i}].parameters");
-        all.push(Wanted { index, classes: classes(&at, &output.parameters, spec.row_len())? });
+        all.push(Wanted { index, classes: classes(&at, &output.parameters, spec)? });
     }
     Ok(all)
 }
@@ -82,7 +82,7 @@ fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted
 fn classes(
     at: &str,
     parameters: &HashMap<String, InferParameter>,
-    row_len: usize,
+    spec: &OutputSpec,
 ) -> Result<Option<usize>, IntakeError> {
     let mut classes = None;
     for (name, parameter) in parameters {
@@ -90,7 +90,10 @@ fn classes(
         match name.as_str() {
             "classification" => {
                 let count = usize::try_from(whole(&field, parameter)?).unwrap_or(usize::MAX);
-                classes = (count > 0).then_some(count.min(row_len));
+                if count > 0 && !spec.has_classes() {
+                    return Err(refuse(Reason::BadParameter, field, "this output has no classes"));
+                }
+                classes = (count > 0).then_some(count.min(spec.row_len()));
             }
             "shared_memory_region" | "shared_memory_byte_size" | "shared_memory_offset" => {
                 return Err(refuse(Reason::Unsupported, field, "shared memory is not supported"));

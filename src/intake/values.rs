@@ -222,8 +222,11 @@ fn objection(spec: &InputSpec, value: f64, (min, max): (f64, f64), unit: &str) -
     if value.is_infinite() {
         return (!spec.accepts_infinity).then(|| (Reason::NonFinite, "infinity is not accepted".into()));
     }
-    let outside = value < min || value > max;
-    outside.then(|| {
-        (Reason::OutOfRange, format!("outside the range {min} to {max} {unit}").trim_end().to_owned())
-    })
+    let problem = match (value < min, value > max) {
+        (true, _) if max == f64::MAX => format!("less than {min} {unit}"),
+        (_, true) if min == f64::MIN => format!("more than {max} {unit}"),
+        (true, _) | (_, true) => format!("outside the range {min} to {max} {unit}"),
+        (false, false) => return None,
+    };
+    Some((Reason::OutOfRange, problem.trim_end().to_owned()))
 }

@@ -99,6 +99,7 @@ fn status(record: &Record) -> trace::Status {
         Status::Ok
         | Status::Cancelled
         | Status::InvalidArgument
+        | Status::NotFound
         | Status::PermissionDenied
         | Status::ResourceExhausted
         | Status::FailedPrecondition
@@ -113,6 +114,7 @@ fn grpc_code(status: Status) -> i64 {
         Status::Cancelled => 1,
         Status::InvalidArgument => 3,
         Status::DeadlineExceeded => 4,
+        Status::NotFound => 5,
         Status::PermissionDenied => 7,
         Status::ResourceExhausted => 8,
         Status::FailedPrecondition => 9,

@@ -2,22 +2,26 @@
 
 use super::health::Health;
 use super::inference::Inference;
+use super::meter::{Budget, Meter, Metered};
 use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::{Limits, status};
-use crate::admission::Rpc;
+use crate::admission::{Admitted, Rpc};
 use crate::clock::Now;
 use crate::guard::{Call, Guard, Head, Visitor};
 use crate::proto::DESCRIPTORS;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trace::{RequestId, TraceParent};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as HttpBody;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic_health::pb::health_server::HealthServer;
@@ -25,24 +29,31 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 /// A gRPC service of one kind of body.
-type Inner<B> = BoxCloneSyncService<Request<B>, Response<Body>, Infallible>;
+type Inner<B> = BoxCloneSyncService<Request<Metered<B>>, Response<Body>, Infallible>;
+
+/// Whatever an error of a body becomes.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Time a handler gets to notice a deadline by itself before the door answers for it.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// The services behind the door.
+/// A health check names one service.
+const HEALTH_BYTES_MAX: usize = 4096;
+
+/// The services behind the door, and what all doors share.
 pub struct Services<B> {
+    guard: Arc<Guard>,
     inference: Inner<B>,
     health: Inner<B>,
     reflection: Option<(Inner<B>, Inner<B>)>,
+    budget: Arc<Budget>,
+    message_bytes_max: usize,
 }
 
 /// The door of one connection.
 pub struct Door<B> {
-    guard: Arc<Guard>,
-    services: Services<B>,
-    visitor: Visitor,
-    message_bytes_max: usize,
+    services: Arc<Services<B>>,
+    visitor: Arc<Visitor>,
 }
 
 /// The admitted call on its way through tonic to its handler. If tonic refuses the message, the call is
@@ -63,40 +74,48 @@ impl Passing {
 /// What a stream's messages are admitted with, one by one.
 #[derive(Clone)]
 pub(super) struct Streaming {
-    pub(super) visitor: Visitor,
+    pub(super) visitor: Arc<Visitor>,
     pub(super) head: Head,
+    pub(super) meter: Arc<Meter>,
+    /// The stream's own place among the calls in flight, for as long as it lasts.
+    _admitted: Arc<Admitted>,
 }
 
 impl<B> Services<B>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError> + Send,
 {
-    /// The services of a guard; `inference` also tells statistics.
+    /// The services of a guard.
     ///
     /// # Errors
     /// The descriptors for reflection cannot be read, which a test excludes.
-    pub fn new(inference: Inference, limits: &Limits, reflection: bool) -> Result<Self, String> {
-        let health = Health::new(Arc::clone(inference.guard()));
+    pub fn new(inference: Inference, limits: &Limits, reflection: bool) -> Result<Arc<Self>, String> {
+        let guard = Arc::clone(inference.guard());
         let server = GrpcInferenceServiceServer::new(inference)
             .max_decoding_message_size(limits.message_bytes_max)
             .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
-        let health = HealthServer::new(health).max_decoding_message_size(HEALTH_BYTES_MAX);
-        Ok(Self {
+        let health = HealthServer::new(Health::new(Arc::clone(&guard)));
+        Ok(Arc::new(Self {
+            guard,
             inference: BoxCloneSyncService::new(server),
-            health: BoxCloneSyncService::new(health),
+            health: BoxCloneSyncService::new(health.max_decoding_message_size(HEALTH_BYTES_MAX)),
             reflection: reflection.then(reflection_services).transpose()?,
-        })
+            budget: Budget::new(limits.received_bytes_max, limits.message_bytes_max),
+            message_bytes_max: limits.message_bytes_max,
+        }))
     }
+}
 
+impl<B> Services<B> {
     /// The service of a method; `None` for one that is switched off.
-    fn of(&mut self, rpc: Rpc) -> Option<&mut Inner<B>> {
+    fn of(&self, rpc: Rpc) -> Option<&Inner<B>> {
         match rpc {
-            Rpc::HealthCheck | Rpc::HealthWatch => Some(&mut self.health),
-            Rpc::Reflection => self.reflection.as_mut().map(|(v1, _)| v1),
-            Rpc::ReflectionAlpha => self.reflection.as_mut().map(|(_, alpha)| alpha),
+            Rpc::HealthCheck | Rpc::HealthWatch => Some(&self.health),
+            Rpc::Reflection => self.reflection.as_ref().map(|(v1, _)| v1),
+            Rpc::ReflectionAlpha => self.reflection.as_ref().map(|(_, alpha)| alpha),
             Rpc::ModelInfer
             | Rpc::ModelStreamInfer
             | Rpc::ServerLive
@@ -116,18 +135,15 @@ where
             | Rpc::CudaSharedMemoryRegister
             | Rpc::CudaSharedMemoryUnregister
             | Rpc::TraceSetting
-            | Rpc::LogSettings => Some(&mut self.inference),
+            | Rpc::LogSettings => Some(&self.inference),
         }
     }
 }
 
-/// A health check names one service.
-const HEALTH_BYTES_MAX: usize = 4096;
-
 fn reflection_services<B>() -> Result<(Inner<B>, Inner<B>), String>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError> + Send,
 {
     let builder = || {
         tonic_reflection::server::Builder::configure()
@@ -139,87 +155,117 @@ where
     Ok((BoxCloneSyncService::new(v1), BoxCloneSyncService::new(alpha)))
 }
 
-// By hand: a derived `Clone` would ask it of the body as well.
-impl<B> Clone for Services<B> {
-    fn clone(&self) -> Self {
-        Self {
-            inference: self.inference.clone(),
-            health: self.health.clone(),
-            reflection: self.reflection.clone(),
-        }
-    }
-}
-
-impl<B> Clone for Door<B> {
-    fn clone(&self) -> Self {
-        Self {
-            guard: Arc::clone(&self.guard),
-            services: self.services.clone(),
-            visitor: self.visitor.clone(),
-            message_bytes_max: self.message_bytes_max,
-        }
-    }
-}
-
 impl<B> Door<B> {
     /// The door for one visitor.
     #[must_use]
-    pub fn new(guard: Arc<Guard>, services: Services<B>, visitor: Visitor, limits: &Limits) -> Self {
-        Self { guard, services, visitor, message_bytes_max: limits.message_bytes_max }
+    pub fn new(services: Arc<Services<B>>, visitor: Visitor) -> Self {
+        Self { services, visitor: Arc::new(visitor) }
+    }
+}
+
+// By hand: a derived `Clone` would ask it of the body as well.
+impl<B> Clone for Door<B> {
+    fn clone(&self) -> Self {
+        Self { services: Arc::clone(&self.services), visitor: Arc::clone(&self.visitor) }
     }
 }
 
 impl<B> Door<B>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError> + Send,
 {
-    async fn pass(mut self, mut request: Request<B>) -> Response<Body> {
+    async fn pass(self, request: Request<B>) -> Response<Body> {
         let head = head(&request);
-        if head.rpc == Some(Rpc::ModelStreamInfer) {
-            return self.pass_stream(request, head).await;
+        let called = head.rpc.filter(|_| is_grpc(&request)).and_then(|rpc| self.services.of(rpc)).cloned();
+        if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called)
+            && let Ok(admitted) = self.services.guard.pass(&self.visitor, &head)
+        {
+            return self.pass_stream(service.clone(), request, head, admitted).await;
         }
-        let call = match self.guard.admit(&self.visitor, &head) {
+        let call = match self.services.guard.admit(&self.visitor, &head) {
             Ok(call) => call,
             Err(refusal) => return refused(&refusal, head.request_id),
         };
-        let service = head.rpc.and_then(|rpc| self.services.of(rpc)).filter(|_| is_grpc(&request));
-        let Some(service) = service else {
-            let problem =
-                Refusal::new(Reason::Unsupported, "this method is not served here as it was called");
-            return close(call, &problem, head.request_id);
-        };
-        let deadline = call.deadline().instant() + GRACE;
-        let passing = Passing::new(call);
-        request.extensions_mut().insert(passing.clone());
-        let answered = tokio::time::timeout_at(deadline.into(), service.call(request)).await;
-        let unserved = passing.take();
-        match (answered, unserved) {
-            (Ok(Ok(response)), None) => response,
-            (Ok(Ok(response)), Some(call)) => {
-                let status = tonic::Status::from_header_map(response.headers());
-                let status = status.unwrap_or_else(|| tonic::Status::internal("no status"));
-                let refusal = status::undecoded(&status, self.message_bytes_max);
-                close(call, &refusal, head.request_id)
+        match (head.rpc, called) {
+            (Some(Rpc::Reflection | Rpc::ReflectionAlpha), Some(service)) => {
+                self.pass_reflection(service, request, call).await
             }
-            (Err(_late), Some(call)) => close(call, &Refusal::late(), head.request_id),
-            (Err(_late), None) => refused(&Refusal::late(), head.request_id),
+            (Some(_), Some(service)) => self.pass_unary(service, request, call).await,
+            (_, None) | (None, _) => {
+                let problem = "this method is not served here, or not as it was called";
+                close(call, &Refusal::new(Reason::Unsupported, problem), head.request_id)
+            }
         }
     }
 
-    /// A stream is only let in here; each message is admitted and recorded by itself.
-    async fn pass_stream(mut self, mut request: Request<B>, head: Head) -> Response<Body> {
-        if self.guard.pass(&self.visitor, &head).is_err() || !is_grpc(&request) {
-            return match self.guard.admit(&self.visitor, &head) {
-                Err(refusal) => refused(&refusal, head.request_id),
-                Ok(call) => {
-                    let refusal = Refusal::new(Reason::Malformed, "this is not a gRPC call");
-                    close(call, &refusal, head.request_id)
-                }
-            };
+    /// Hands the call to its handler. If tonic refuses the message, or its time runs out before it has come,
+    /// the call is closed here.
+    async fn pass_unary(self, mut service: Inner<B>, request: Request<B>, call: Call) -> Response<Body> {
+        let (request_id, deadline) = (call.request_id(), call.deadline().instant() + GRACE);
+        // Loading a model changes the catalog whether or not somebody waits for it.
+        let patient = matches!(call.admitted().rpc(), Rpc::RepositoryModelLoad | Rpc::RepositoryModelUnload);
+        let meter = Meter::new(&self.services.budget);
+        let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
+        let passing = Passing::new(call);
+        request.extensions_mut().insert(passing.clone());
+        let answer = service.call(request);
+        let answered =
+            if patient { Ok(answer.await) } else { tokio::time::timeout_at(deadline.into(), answer).await };
+        match (answered, passing.take()) {
+            (Ok(Ok(response)), None) => response,
+            (Ok(Ok(response)), Some(call)) => self.undecoded(&response, &meter, call, request_id),
+            (Err(_late), Some(call)) => close(call, &Refusal::late(), request_id),
+            (Err(_late), None) => refused(&Refusal::late(), request_id),
         }
-        request.extensions_mut().insert(Streaming { visitor: self.visitor.clone(), head });
-        match self.services.inference.call(request).await {
+    }
+
+    /// The message never reached its handler: says why.
+    fn undecoded(
+        &self,
+        response: &Response<Body>,
+        meter: &Meter,
+        call: Call,
+        request_id: RequestId,
+    ) -> Response<Body> {
+        if meter.broken() {
+            // Dropped, the call is recorded as abandoned; nobody reads this answer.
+            drop(call);
+            return refused(&Refusal::new(Reason::HungUp, "the caller hung up"), request_id);
+        }
+        if meter.exhausted() {
+            return close(call, &Refusal::no_room(), request_id);
+        }
+        let status = Status::from_header_map(response.headers());
+        let status = status.unwrap_or_else(|| Status::internal("no status"));
+        close(call, &status::undecoded(&status, self.services.message_bytes_max), request_id)
+    }
+
+    /// A stream is only let in here; each message is admitted and recorded by itself.
+    async fn pass_stream(
+        self,
+        mut service: Inner<B>,
+        request: Request<B>,
+        head: Head,
+        admitted: Admitted,
+    ) -> Response<Body> {
+        let meter = Meter::new(&self.services.budget);
+        let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
+        let (visitor, admitted) = (Arc::clone(&self.visitor), Arc::new(admitted));
+        request.extensions_mut().insert(Streaming { visitor, head, meter, _admitted: admitted });
+        match service.call(request).await {
+            Ok(response) => response,
+        }
+    }
+
+    /// Reflection knows nothing of calls: it is recorded when it is let in.
+    async fn pass_reflection(self, mut service: Inner<B>, request: Request<B>, call: Call) -> Response<Body> {
+        let request_id = call.request_id();
+        if let Err(refusal) = self.services.guard.tell(call, |_, _| Ok(())) {
+            return refused(&refusal, request_id);
+        }
+        let meter = Meter::new(&self.services.budget);
+        match service.call(request.map(|body| Metered::new(body, meter))).await {
             Ok(response) => response,
         }
     }
@@ -235,8 +281,8 @@ fn close(call: Call, refusal: &Refusal, request_id: RequestId) -> Response<Body>
 
 impl<B> Service<Request<B>> for Door<B>
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError> + Send,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -267,7 +313,6 @@ fn head<B>(request: &Request<B>) -> Head {
     Head {
         now: Now::read(),
         request_id: RequestId::new(rand::random()),
-        seed: rand::random(),
         rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
         parent: text("traceparent").and_then(TraceParent::parse),
         timeout: timeout(request.headers()),

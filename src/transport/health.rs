@@ -3,6 +3,7 @@
 use super::door::Passing;
 use super::status;
 use crate::guard::{Call, Guard, Phase};
+use crate::reason::Reason;
 use crate::refusal::Refusal;
 use futures_util::stream::{self, Stream};
 use std::pin::Pin;
@@ -70,13 +71,13 @@ impl health_server::Health for Health {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let (call, subject) = self.ask(&request)?;
         let id = call.request_id();
-        let told = self.guard.tell(call, |guard, _| Ok(serving(guard, &subject)));
-        match told {
-            Err(refusal) => Err(status::of(&refusal, id)),
-            // The protocol has NOT_FOUND for a service nobody registered.
-            Ok(ServingStatus::ServiceUnknown) => Err(Status::not_found("unknown service")),
-            Ok(serving) => Ok(Response::new(response(serving))),
-        }
+        let told = self.guard.tell(call, |guard, _| match serving(guard, &subject) {
+            ServingStatus::ServiceUnknown => {
+                Err(Refusal::new(Reason::UnknownService, "there is no such service, or not for you"))
+            }
+            known => Ok(response(known)),
+        });
+        told.map(Response::new).map_err(|refusal| status::of(&refusal, id))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;

@@ -4,7 +4,7 @@ mod describe;
 mod stream;
 
 use super::door::{Passing, Streaming};
-use super::{status, stubs};
+use super::{Limits, status, stubs};
 use crate::guard::{Call, Guard};
 use crate::proto::*;
 use crate::reason::Reason;
@@ -12,7 +12,6 @@ use crate::refusal::Refusal;
 use crate::telemetry::Statistics;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use stubs::grpc_inference_service_server::GrpcInferenceService;
 use tonic::{Request, Response, Status};
 
@@ -21,14 +20,14 @@ use tonic::{Request, Response, Status};
 pub struct Inference {
     guard: Arc<Guard>,
     statistics: Arc<Statistics>,
-    stream_idle: Duration,
+    limits: Limits,
 }
 
 impl Inference {
-    /// In front of `guard`; `statistics` are what it tells of models; a stream silent for `stream_idle` ends.
+    /// In front of `guard`; `statistics` are what it tells of models.
     #[must_use]
-    pub fn new(guard: Arc<Guard>, statistics: Arc<Statistics>, stream_idle: Duration) -> Self {
-        Self { guard, statistics, stream_idle }
+    pub fn new(guard: Arc<Guard>, statistics: Arc<Statistics>, limits: &Limits) -> Self {
+        Self { guard, statistics, limits: limits.clone() }
     }
 
     pub(super) fn guard(&self) -> &Arc<Guard> {
@@ -112,7 +111,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ServerReadyRequest>,
     ) -> Result<Response<ServerReadyResponse>, Status> {
-        self.tell(request, |guard, _, _| Ok(ServerReadyResponse { ready: guard.catalog.ready() }))
+        self.tell(request, |guard, _, _| Ok(ServerReadyResponse { ready: guard.ready() }))
     }
 
     async fn model_ready(
@@ -163,8 +162,12 @@ impl GrpcInferenceService for Inference {
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
         let load = |guard: &Guard, call: &mut Call, asked: RepositoryModelLoadRequest| {
-            let name =
-                describe::loadable(call, &asked.repository_name, &asked.model_name, &asked.parameters)?;
+            let name = describe::loadable(
+                guard,
+                call,
+                (&asked.repository_name, &asked.model_name),
+                &asked.parameters,
+            )?;
             guard.catalog.load(&name)?;
             Ok(RepositoryModelLoadResponse { model_name: name, is_loaded: true })
         };
@@ -178,8 +181,12 @@ impl GrpcInferenceService for Inference {
         let unload = |guard: &Guard, call: &mut Call, mut asked: RepositoryModelUnloadRequest| {
             // tritonclient always sends it; there is nothing here that depends on another model.
             asked.parameters.remove("unload_dependents");
-            let name =
-                describe::loadable(call, &asked.repository_name, &asked.model_name, &asked.parameters)?;
+            let name = describe::loadable(
+                guard,
+                call,
+                (&asked.repository_name, &asked.model_name),
+                &asked.parameters,
+            )?;
             guard.catalog.unload(&name);
             Ok(RepositoryModelUnloadResponse { model_name: name, is_unloaded: true })
         };

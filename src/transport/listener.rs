@@ -11,6 +11,8 @@ use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -32,6 +34,9 @@ const LOCAL_ERROR_RESETS_MAX: usize = 128;
 /// A dead peer is noticed within the interval and the timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that has made no call by then is ended: a silent peer holds no place for ever.
+const FIRST_CALL: Duration = Duration::from_secs(60);
 
 /// How long to wait after an error of `accept` (out of file descriptors) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -93,15 +98,20 @@ pub async fn serve<F, S>(
     let mut open = JoinSet::new();
     loop {
         while open.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&reception.connections).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
             () = Phase::draining(&mut phase) => break,
         };
-        let Ok(stream) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
+        // Beyond the limit the connection waits, and those behind it in the kernel's queue.
+        let Ok(place) = Arc::clone(&reception.connections).acquire_owned().await else { return };
         let (reception, phase, service) = (Arc::clone(&reception), phase.clone(), service.clone());
         open.spawn(async move {
             match stream {
@@ -178,10 +188,19 @@ where
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let called = Arc::new(AtomicBool::new(false));
+    let service = Noticing { service, called: Arc::clone(&called) };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
+    let silent = async {
+        tokio::time::sleep(FIRST_CALL).await;
+        if called.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = silent => return tracing::debug!("a connection without any call is ended"),
         () = Phase::draining(&mut phase) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -189,5 +208,27 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Notices the first call of a connection.
+#[derive(Clone)]
+struct Noticing<S> {
+    service: S,
+    called: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noticing<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+        self.called.store(true, Ordering::Relaxed);
+        self.service.call(request)
     }
 }

@@ -50,6 +50,7 @@ fn code(status: Canonical) -> Code {
         Canonical::PermissionDenied => Code::PermissionDenied,
         Canonical::ResourceExhausted => Code::ResourceExhausted,
         Canonical::FailedPrecondition => Code::FailedPrecondition,
+        Canonical::NotFound => Code::NotFound,
         Canonical::Unimplemented => Code::Unimplemented,
         Canonical::Internal => Code::Internal,
         Canonical::Unavailable => Code::Unavailable,

@@ -22,12 +22,23 @@ pub struct Settings {
     pub key: Option<PathBuf>,
     /// The CAs that sign client certificates, PEM.
     pub client_ca: Option<PathBuf>,
+    /// Whether callers must have a certificate.
+    pub client_certificate: ClientCertificate,
     /// SPIFFE trust domains that are believed; empty: any that `client_ca` signs.
     pub trust_domains: Vec<String>,
     /// The oldest protocol version.
     pub minimum_version: Version,
     /// Serve without TLS. Only on loopback or a Unix socket; callers are then the member `plaintext`.
     pub plaintext: bool,
+}
+
+/// Whether callers must have a certificate: the only choice as long as there is no other credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// Without one the handshake fails.
+    #[default]
+    Required,
 }
 
 /// TLS versions that are offered.

@@ -11,6 +11,7 @@ use asepsis::detection;
 use asepsis::guard::{Guard, Phase};
 use asepsis::identity::{Authenticator, Identity, Presented, plaintext::Plaintext};
 use asepsis::inference::ort::Runtime;
+use asepsis::inference::perturbation::Secret;
 use asepsis::inference::pool::ComputePool;
 use asepsis::proto::ModelInferRequest;
 use asepsis::proto::model_infer_request::InferInputTensor;
@@ -41,7 +42,8 @@ pub fn models() -> PathBuf {
 pub fn loader() -> Loader {
     Loader {
         runtime: Runtime::load(&library()).unwrap(),
-        sessions: 2,
+        compute_threads: 2,
+        runtime_threads: 2,
         intra_threads: 1,
         detection: detection::Settings::default(),
         policy: Policy::default(),
@@ -64,6 +66,7 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
         admission: Admission::new(AccessPolicy::parse(policy, &[]).unwrap(), Vec::new()),
         catalog: Catalog::start(Repository::new(models()), loader()).unwrap(),
         auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), b"a key for tests")),
+        secret: Secret::new(&[7; 32]),
         pool: ComputePool::start(2, 64).unwrap(),
         timeout: Duration::from_secs(30),
         phase: tokio::sync::watch::Sender::new(Phase::Serving),

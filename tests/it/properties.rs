@@ -73,7 +73,6 @@ proptest! {
         let head = Head {
             now: Now::read(),
             request_id: RequestId::new(u128::from(seed)),
-            seed,
             rpc: Some(Rpc::ModelInfer),
             parent: None,
             timeout: None,

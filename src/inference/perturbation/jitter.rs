@@ -40,6 +40,10 @@ impl Perturbation for Jitter {
         self.input
     }
 
+    fn is_random(&self) -> bool {
+        true
+    }
+
     fn perturb(&self, row: &[f32], seed: u64, out: &mut [f32]) {
         // A named generator, not the platform's default: verdicts must repeat on every machine and release.
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);

@@ -1,5 +1,6 @@
 //! What the protocol tells of the server and its models, as far as this caller may know.
 
+use crate::catalog::NotForYou;
 use crate::contract::{InputSpec, OutputSpec};
 use crate::guard::{Call, Guard};
 use crate::judgement::Served;
@@ -79,7 +80,7 @@ pub(super) fn config(
         name: o.name.clone(),
         data_type: data_type(o.datatype).into(),
         dims: dims(&o.shape),
-        label_filename: contract.labels.clone().unwrap_or_default(),
+        label_filename: contract.labels.clone().filter(|_| o.has_classes()).unwrap_or_default(),
         ..ModelOutput::default()
     };
     let config = ModelConfig {
@@ -146,11 +147,12 @@ pub(super) fn index(guard: &Guard, call: &Call, asked: &RepositoryIndexRequest) 
     RepositoryIndexResponse { models: models.collect() }
 }
 
-/// The name of a model that this caller may load or unload. KServe's clients send it in the first field.
+/// The name of a model on disk that this caller may load or unload; the entry names it. KServe's clients send
+/// it in the first field.
 pub(super) fn loadable(
-    call: &Call,
-    repository: &str,
-    model: &str,
+    guard: &Guard,
+    call: &mut Call,
+    (repository, model): (&str, &str),
     parameters: &HashMap<String, ModelRepositoryParameter>,
 ) -> Result<String, Refusal> {
     if !parameters.is_empty() {
@@ -158,9 +160,10 @@ pub(super) fn loadable(
         return Err(Refusal::new(Reason::BadParameter, problem));
     }
     let name = if model.is_empty() { repository } else { model };
-    if call.admitted().role_for(name).is_none() {
-        return Err(crate::catalog::NotForYou.into());
+    if call.admitted().role_for(name).is_none() || !guard.catalog.is_on_disk(name) {
+        return Err(NotForYou.into());
     }
+    call.names(name, "");
     Ok(name.to_owned())
 }
 

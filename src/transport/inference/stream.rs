@@ -3,13 +3,15 @@
 use super::{Inference, Streaming};
 use crate::clock::Now;
 use crate::guard::{Head, Phase};
-use crate::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
+use crate::proto::infer_parameter::ParameterChoice;
+use crate::proto::{InferParameter, ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trace::RequestId;
 use crate::transport::status;
 use futures_util::stream::{self, Stream};
 use std::pin::Pin;
+use std::time::Duration;
 use tonic::Status;
 
 /// The answers of one stream.
@@ -51,7 +53,7 @@ impl State {
         let refusal = match next {
             Next::Over => return None,
             Next::Message(message) => return Some((Ok(self.serve(head, *message).await), self)),
-            Next::Undecodable(status) => status::undecoded(&status, usize::MAX),
+            Next::Undecodable(status) => self.undecodable(&status),
             Next::Idle => Refusal::new(Reason::DeadlineExceeded, "the stream was silent for too long"),
             Next::Draining => Refusal::new(Reason::Draining, "the server is shutting down"),
         };
@@ -61,28 +63,30 @@ impl State {
 
     async fn wait(&mut self) -> Next {
         let mut phase = self.service.guard.phase.subscribe();
-        let idle = self.service.stream_idle;
+        let idle = Duration::from_millis(self.service.limits.stream_idle_ms);
         tokio::select! {
+            // The phase first: a stream whose next message is always there must see the end too.
             biased;
+            () = Phase::draining(&mut phase) => Next::Draining,
             message = tokio::time::timeout(idle, self.requests.message()) => match message {
                 Ok(Ok(Some(message))) => Next::Message(Box::new(message)),
                 Ok(Ok(None)) => Next::Over,
                 Ok(Err(status)) => Next::Undecodable(status),
                 Err(_) => Next::Idle,
             },
-            () = Phase::draining(&mut phase) => Next::Draining,
         }
+    }
+
+    fn undecodable(&self, status: &Status) -> Refusal {
+        if self.pass.meter.exhausted() {
+            return Refusal::no_room();
+        }
+        status::undecoded(status, self.service.limits.message_bytes_max)
     }
 
     /// A new head for each message: its own id, its own moment, its own chance.
     fn head(&self) -> Head {
-        Head {
-            now: Now::read(),
-            request_id: RequestId::new(rand::random()),
-            seed: rand::random(),
-            timeout: None,
-            ..self.pass.head
-        }
+        Head { now: Now::read(), request_id: RequestId::new(rand::random()), timeout: None, ..self.pass.head }
     }
 
     /// A refused message is an answer with an error in it: the stream goes on.
@@ -99,7 +103,7 @@ impl State {
             },
             Err(refusal) => ModelStreamInferResponse {
                 error_message: status::of(&refusal, head.request_id).message().to_owned(),
-                infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+                infer_response: Some(refused(&refusal, head.request_id, id)),
             },
         }
     }
@@ -119,4 +123,17 @@ impl State {
         };
         status::of(&refusal, head.request_id)
     }
+}
+
+/// What a status would carry in its details, for a message of a stream that has none.
+fn refused(refusal: &Refusal, request_id: RequestId, id: String) -> ModelInferResponse {
+    let text = |text: String| InferParameter { parameter_choice: Some(ParameterChoice::StringParam(text)) };
+    let parameters = [
+        ("asepsis_request_id", request_id.to_string()),
+        ("asepsis_status", refusal.status().to_string()),
+        ("asepsis_action", refusal.action().to_string()),
+        ("asepsis_reason", refusal.reason().to_string()),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), text(value))).into();
+    ModelInferResponse { id, parameters, ..ModelInferResponse::default() }
 }

@@ -1,0 +1,129 @@
+//! What does this model do when it is run? Two questions that only a run answers, asked before it is served.
+
+use super::load::INLINE_MAX;
+use crate::clock;
+use crate::contract::{Contract, InputSpec};
+use crate::inference::interrupt::Interrupt;
+use crate::inference::perturbation::{Perturbation, Secret};
+use crate::inference::{Backend, Batch, Outputs};
+use crate::intake::Input;
+use crate::tensor::{Data, Datatype, Tensor};
+use std::time::Duration;
+
+/// How far a row's answer may move when other rows are run beside it: vector units may sum in another order.
+const TOLERANCE: f32 = 1e-4;
+
+/// Median duration of one row with its copies.
+pub(super) fn duration(
+    backend: &dyn Backend,
+    contract: &Contract,
+    perturbations: &[Box<dyn Perturbation>],
+) -> Result<Duration, String> {
+    const RUNS: usize = 15;
+    let secret = Secret::new(&[0; 32]);
+    let mut durations = Vec::with_capacity(RUNS);
+    for _ in 0..RUNS {
+        let input = input(contract, 1)?;
+        let started = clock::instant();
+        run(backend, input, perturbations, &secret)?;
+        let took = clock::instant() - started;
+        durations.push(took);
+        // A model of many milliseconds needs no median to be told from one of 100 microseconds.
+        if took > INLINE_MAX * 100 {
+            break;
+        }
+    }
+    durations.sort();
+    Ok(durations.get(durations.len() / 2).copied().unwrap_or(Duration::MAX))
+}
+
+/// Refuses a model whose answer to one row depends on the rows beside it (a softmax over the batch, dynamic
+/// quantisation, batch normalisation left in training): there, a patient's answer would depend on the copies
+/// and on other patients.
+pub(super) fn rows_are_independent(backend: &dyn Backend, contract: &Contract) -> Result<(), String> {
+    // Without perturbations a batch may hold as many rows as with them.
+    let contract = Contract { perturbations: Vec::new(), ..contract.clone() };
+    let secret = Secret::new(&[0; 32]);
+    let alone = run(backend, input(&contract, 1)?, &[], &secret)?;
+    let rows = contract.client_rows_max().min(3);
+    let beside = run(backend, input(&contract, rows)?, &[], &secret)?;
+    for (index, output) in contract.outputs.iter().enumerate() {
+        let (Some(alone), Some(beside)) = (alone.clean(index, 0), beside.clean(index, 0)) else { continue };
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0) || a == b;
+        if !alone.iter().zip(beside).all(near) {
+            return Err(format!(
+                "model.onnx: output `{}` of one row depends on the other rows of its batch; \
+                 no patient's answer may depend on another's",
+                output.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn run(
+    backend: &dyn Backend,
+    input: Input,
+    perturbations: &[Box<dyn Perturbation>],
+    secret: &Secret,
+) -> Result<Outputs, String> {
+    let failed = |error: crate::inference::InferenceError| format!("a trial run failed: {error}");
+    let batch = Batch::with_copies(input, perturbations, secret).map_err(failed)?;
+    backend.infer(&batch, &Interrupt::default()).map_err(failed)
+}
+
+fn input(contract: &Contract, rows: usize) -> Result<Input, String> {
+    let mut tensors = Vec::with_capacity(contract.inputs.len());
+    for spec in &contract.inputs {
+        let mut shape = vec![rows];
+        shape.extend(spec.shape.iter().skip(1).filter_map(|dim| usize::try_from(*dim).ok()));
+        let tensor = Tensor::new(shape, rows_within(spec, rows));
+        tensors.push(tensor.ok_or("no trial input fits the contract")?);
+    }
+    Input::from_tensors(contract, tensors)
+        .map_err(|error| format!("no trial input fits the contract: {error}"))
+}
+
+/// `rows` rows, the first from the middle of every range and the others from its quarters.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a trial value; the cast saturates"
+)]
+fn rows_within(spec: &InputSpec, rows: usize) -> Data {
+    let row_len = spec.row_len();
+    let overall = match (spec.minimum, spec.maximum) {
+        (Some(min), Some(max)) => (min, max),
+        (Some(min), None) => (min, min + 1.0),
+        (None, Some(max)) => (max - 1.0, max),
+        (None, None) => (-1.0, 1.0),
+    };
+    let value = |row: usize, i: usize| {
+        let (min, max) = spec.columns.get(i).map_or(overall, |column| (column.min, column.max));
+        let share = match (row, (row + i).is_multiple_of(2)) {
+            (0, _) => 0.5,
+            (_, true) => 0.25,
+            (_, false) => 0.75,
+        };
+        min + share * (max - min)
+    };
+    let values = (0..rows).flat_map(|row| (0..row_len).map(move |i| value(row, i)));
+    macro_rules! fill {
+        ($variant:ident, $element:ty) => {
+            Data::$variant(values.map(|value| value as $element).collect())
+        };
+    }
+    match spec.datatype {
+        Datatype::Bool => Data::Bool(values.map(|value| value > 0.0).collect()),
+        Datatype::Uint8 => fill!(Uint8, u8),
+        Datatype::Uint16 => fill!(Uint16, u16),
+        Datatype::Uint32 => fill!(Uint32, u32),
+        Datatype::Uint64 => fill!(Uint64, u64),
+        Datatype::Int8 => fill!(Int8, i8),
+        Datatype::Int16 => fill!(Int16, i16),
+        Datatype::Int32 => fill!(Int32, i32),
+        Datatype::Int64 => fill!(Int64, i64),
+        Datatype::Fp32 => fill!(Fp32, f32),
+        Datatype::Fp64 => fill!(Fp64, f64),
+    }
+}
