@@ -35,10 +35,10 @@ interop: build ## the published clients and a collector against the release (ARG
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
 	cargo bench --locked
 
-calibrate: build ## MODEL=models/NAME/VERSION CLEAN=FILE.npz [ATTACKED=FILE.npz] [REPORT=FILE.html]
+calibrate: build ## MODEL=models/NAME/VERSION CLEAN=FILE.npz [ATTACKED=FILE.npz]
 	$(asepsis) calibrate --model $(or $(MODEL),$(error MODEL=models/NAME/VERSION is missing)) \
 		--clean $(or $(CLEAN),$(error CLEAN=FILE.npz is missing)) \
-		$(and $(ATTACKED),--attacked $(ATTACKED)) --report $(or $(REPORT),target/calibration.html)
+		$(and $(ATTACKED),--attacked $(ATTACKED))
 
 build: fetch ## the release binary
 	cargo build --release --locked

@@ -155,8 +155,8 @@ mod tests {
     use super::*;
     use crate::detection::Detector;
 
-    fn evidence(p_value: f64) -> Option<Evidence> {
-        Some(Evidence::trial(p_value, Detector::Consistency(0)))
+    fn judged(policy: Policy, p_value: f64) -> Verdict {
+        policy.judge(Some(Evidence::trial(p_value, Detector::Consistency(0))))
     }
 
     #[test]
@@ -168,21 +168,22 @@ mod tests {
     #[test]
     fn rarer_evidence_never_gets_a_milder_action() {
         let policy = Policy::default();
-        let actions = [0.001, 0.01, 0.02, 0.05, 0.06, 1.0].map(|p| policy.judge(evidence(p)).action());
+        let actions = [0.001, 0.01, 0.02, 0.05, 0.06, 1.0].map(|p| judged(policy, p).action());
         let wanted = ["withheld", "withheld", "flagged", "flagged", "allowed", "allowed"];
         assert_eq!(actions.map(Action::as_str), wanted);
     }
 
     #[test]
     fn shadow_mode_answers_and_remembers() {
-        let verdict = Policy { shadow: true, ..Policy::default() }.judge(evidence(0.001));
+        let verdict = judged(Policy { shadow: true, ..Policy::default() }, 0.001);
         assert_eq!((verdict.action(), verdict.shadowed()), (Action::Allowed, Some(Action::Withheld)));
+        assert_eq!(verdict.detail(), "shadow:withheld:consistency");
     }
 
     #[test]
     fn the_worst_row_decides() {
         let policy = Policy::default();
-        let rows = [0.5, 0.001, 0.04].map(|p| policy.judge(evidence(p)));
+        let rows = [0.5, 0.001, 0.04].map(|p| judged(policy, p));
         assert_eq!(Policy::worst(&rows).unwrap().action(), Action::Withheld);
         assert!(Policy::worst(&[]).is_none());
     }

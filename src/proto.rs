@@ -4,7 +4,6 @@
     missing_docs,
     clippy::all,
     clippy::pedantic,
-    clippy::wildcard_enum_match_arm,
     reason = "generated code; proto/inference.proto is its documentation"
 )]
 

@@ -14,7 +14,6 @@ pub(crate) mod stubs {
     //! The service and client of `proto/inference.proto`, generated.
     #![expect(
         unreachable_pub,
-        clippy::all,
         clippy::pedantic,
         reason = "generated code; proto/inference.proto is its documentation"
     )]

@@ -178,9 +178,8 @@ fn answered(row: &mut Row, expected: &Expected, answer: &ModelInferResponse) {
     };
     row.answer = format!("{} {shown}", row.action);
     let fits = match expected {
-        Expected::Answer(None) => !best.is_empty(),
+        Expected::Answer(None) | Expected::Doubted => !best.is_empty(),
         Expected::Answer(wanted) => wanted.as_ref() == class,
-        Expected::Doubted => !best.is_empty(),
         Expected::Refusal(..) | Expected::Alert(_) => false,
     };
     let action = if *expected == Expected::Doubted { Action::Flagged } else { Action::Allowed };

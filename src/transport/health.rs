@@ -75,7 +75,9 @@ impl health_server::Health for Health {
             ServingStatus::ServiceUnknown => {
                 Err(Refusal::new(Reason::UnknownService, "there is no such service, or not for you"))
             }
-            known => Ok(response(known)),
+            known @ (ServingStatus::Unknown | ServingStatus::Serving | ServingStatus::NotServing) => {
+                Ok(response(known))
+            }
         });
         told.map(Response::new).map_err(|refusal| status::of(&refusal, id))
     }

@@ -36,7 +36,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that has made no call by then is ended: a silent peer holds no place for ever.
-const FIRST_CALL: Duration = Duration::from_secs(60);
+const FIRST_CALL: Duration = Duration::from_mins(1);
 
 /// How long to wait after an error of `accept` (out of file descriptors) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -108,7 +108,7 @@ fn contents() -> Vec<Case> {
                 typed(
                     r,
                     InferTensorContents { fp32_contents: vec![1.0; 29], ..InferTensorContents::default() },
-                )
+                );
             },
             "bad_content",
             Some("inputs[0].contents.fp32_contents"),

@@ -6,7 +6,12 @@ use crate::guard::{Call, Guard};
 use crate::judgement::Served;
 use crate::proto::model_metadata_response::TensorMetadata;
 use crate::proto::repository_index_response::ModelIndex;
-use crate::proto::*;
+use crate::proto::{
+    DataType, InferStatistics, ModelConfig, ModelConfigRequest, ModelConfigResponse, ModelInput,
+    ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelReadyRequest, ModelReadyResponse,
+    ModelRepositoryParameter, ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse,
+    RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
+};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::Statistics;
