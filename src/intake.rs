@@ -128,11 +128,7 @@ fn match_names(contract: &Contract, sent: &[InferInputTensor]) -> Result<Vec<usi
 /// Raw contents when the request uses them; never both kinds at once, never some of them.
 fn check_contents(request: &ModelInferRequest) -> Result<Option<&[Bytes]>, IntakeError> {
     for (i, input) in request.inputs.iter().enumerate() {
-        if let Some(parameter) = input.parameters.keys().min() {
-            let field = format!("inputs[{i}].parameters[{:?}]", parameters::shown(parameter));
-            let problem = "tensor parameters, shared memory among them, are not supported";
-            return Err(refuse(Reason::Unsupported, field, problem));
-        }
+        parameters::check_tensor(i, input, request.raw_input_contents.get(i))?;
         if input.contents.is_some() && !request.raw_input_contents.is_empty() {
             let problem = "use either contents or raw_input_contents, not both";
             return Err(refuse(Reason::BadContent, format!("inputs[{i}].contents"), problem));

@@ -4,8 +4,10 @@
 use super::{IntakeError, refuse};
 use crate::contract::{Contract, OutputSpec};
 use crate::proto::infer_parameter::ParameterChoice;
+use crate::proto::model_infer_request::InferInputTensor;
 use crate::proto::{InferParameter, ModelInferRequest};
 use crate::reason::Reason;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -44,6 +46,8 @@ pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Paramete
             }
             // Accepted because clients send it, without effect: priority comes from the caller's role.
             "priority" => drop(whole(&field, parameter)?),
+            // KServe's client: over gRPC all contents are raw anyway.
+            "binary_data_output" => drop(flag(&field, parameter)?),
             "triton_enable_empty_final_response" => read.marks_final = flag(&field, parameter)?,
             "sequence_id" | "sequence_start" | "sequence_end" => {
                 return Err(refuse(
@@ -56,6 +60,30 @@ pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Paramete
         }
     }
     Ok(read)
+}
+
+/// Parameters of an input tensor: KServe's client states the size of the raw contents, which then must be
+/// right; shared memory is not for callers of another machine.
+///
+/// # Errors
+/// A parameter that is unknown, or a size that is not the contents'.
+pub fn check_tensor(at: usize, input: &InferInputTensor, raw: Option<&Bytes>) -> Result<(), IntakeError> {
+    for (name, parameter) in &input.parameters {
+        let field = format!("inputs[{at}].parameters[{:?}]", shown(name));
+        match name.as_str() {
+            "binary_data_size" => {
+                let stated = usize::try_from(whole(&field, parameter)?).unwrap_or(usize::MAX);
+                if raw.is_none_or(|raw| raw.len() != stated) {
+                    return Err(refuse(Reason::BadParameter, field, "not the size of the raw contents"));
+                }
+            }
+            "shared_memory_region" | "shared_memory_byte_size" | "shared_memory_offset" => {
+                return Err(refuse(Reason::Unsupported, field, "shared memory is not supported"));
+            }
+            _ => return Err(refuse(Reason::BadParameter, field, "unknown parameter")),
+        }
+    }
+    Ok(())
 }
 
 fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted>, IntakeError> {
@@ -95,6 +123,8 @@ fn classes(
                 }
                 classes = (count > 0).then_some(count.min(spec.row_len()));
             }
+            // KServe's client asks whether contents are to be raw: over gRPC they always are.
+            "binary_data" => drop(flag(&field, parameter)?),
             "shared_memory_region" | "shared_memory_byte_size" | "shared_memory_offset" => {
                 return Err(refuse(Reason::Unsupported, field, "shared memory is not supported"));
             }

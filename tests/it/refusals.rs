@@ -163,6 +163,15 @@ fn parameters() -> Vec<Case> {
             Some("outputs[0].name"),
         ),
     ];
+    cases.push(case(
+        "a stated size that is not the contents'",
+        |r| {
+            let parameter = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(119)) };
+            r.inputs[0].parameters.insert("binary_data_size".into(), parameter);
+        },
+        "bad_parameter",
+        Some("inputs[0].parameters[\"binary_data_size\"]"),
+    ));
     cases.push(Case {
         name: "a sequence",
         change: |r| parameter(r, "sequence_id", ParameterChoice::Int64Param(7)),
