@@ -37,6 +37,9 @@ impl Budget {
 pub struct Meter {
     budget: Arc<Budget>,
     taken: AtomicUsize,
+    /// Messages that were announced, and how many of them are done with.
+    announced: AtomicUsize,
+    answered: AtomicUsize,
     exhausted: AtomicBool,
     broken: AtomicBool,
 }
@@ -48,6 +51,8 @@ impl Meter {
         Arc::new(Self {
             budget: Arc::clone(budget),
             taken: AtomicUsize::new(0),
+            announced: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             exhausted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         })
@@ -65,10 +70,24 @@ impl Meter {
         self.broken.load(Ordering::Relaxed)
     }
 
+    /// A message of a stream was answered: until the next one is announced the stream takes nothing, however
+    /// long it waits.
+    pub fn answered(&self) {
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if answered == self.announced.load(Ordering::Relaxed) {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&self) {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        self.budget.left.fetch_add(taken, Ordering::Relaxed);
+    }
+
     /// Takes `bytes` instead of what the message before had taken.
     fn message(&self, bytes: usize) -> bool {
-        let before = self.taken.swap(0, Ordering::Relaxed);
-        self.budget.left.fetch_add(before, Ordering::Relaxed);
+        self.give_back();
+        self.announced.fetch_add(1, Ordering::Relaxed);
         if !self.budget.take(bytes) {
             self.exhausted.store(true, Ordering::Relaxed);
             return false;
@@ -80,7 +99,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.budget.left.fetch_add(self.taken.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.give_back();
     }
 }
 
@@ -207,5 +226,21 @@ mod tests {
             assert!(body.follow(std::slice::from_ref(byte)));
         }
         assert_eq!(left(&budget), 93);
+    }
+
+    #[test]
+    fn a_message_that_is_answered_is_given_back_unless_the_next_is_already_coming() {
+        let budget = Budget::new(100, 80);
+        let meter = Meter::new(&budget);
+        let mut body = Metered::new((), Arc::clone(&meter));
+        assert!(body.follow(&[message(1, 1), vec![9]].concat()));
+        assert_eq!(left(&budget), 20);
+        meter.answered();
+        assert_eq!(left(&budget), 100);
+        assert!(body.follow(&[message(0, 1), vec![9], message(0, 60)].concat()));
+        meter.answered();
+        assert_eq!(left(&budget), 40);
+        meter.answered();
+        assert_eq!(left(&budget), 100);
     }
 }

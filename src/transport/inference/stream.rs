@@ -96,6 +96,7 @@ impl State {
             Ok(call) => self.service.guard.serve(call, message).await,
             Err(refusal) => Err(refusal),
         };
+        self.pass.meter.answered();
         match answered {
             Ok(answer) => ModelStreamInferResponse {
                 error_message: String::new(),
