@@ -42,7 +42,7 @@ pub struct Limits {
     pub queue_max: usize,
     /// How long a request may take when its caller gives no shorter deadline, in milliseconds.
     pub request_timeout_ms: u64,
-    /// How long a TLS handshake may take, in milliseconds.
+    /// How long a TLS handshake may take, and after it the preface of HTTP/2, in milliseconds.
     pub handshake_timeout_ms: u64,
     /// How long a stream may be silent, in milliseconds.
     pub stream_idle_ms: u64,

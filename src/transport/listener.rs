@@ -1,5 +1,7 @@
 //! Accepts connections, shakes hands, finds out once who is there, and serves HTTP/2 within explicit limits.
 
+mod preface;
+
 use super::{Limits, tls};
 use crate::guard::{Phase, Visitor};
 use crate::identity::{self, Authenticator, Presented};
@@ -8,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use preface::Counted;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -188,6 +191,8 @@ where
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let (stream, preface) = Counted::new(stream);
+    let mut no_preface = std::pin::pin!(preface.missing(Duration::from_millis(limits.handshake_timeout_ms)));
     let called = Arc::new(AtomicBool::new(false));
     let service = Noticing { service, called: Arc::clone(&called) };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -200,10 +205,15 @@ where
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = no_preface.as_mut() => return tracing::debug!("a connection without a preface is ended"),
         () = silent => return tracing::debug!("a connection without any call is ended"),
         () = Phase::draining(&mut phase) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper waits for the preface even then.
+            tokio::select! {
+                ended = connection => ended,
+                () = no_preface => return,
+            }
         }
     };
     if let Err(error) = ended {
