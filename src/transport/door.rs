@@ -1,19 +1,20 @@
 //! The door: every call passes here on its headers, and leaves with exactly one entry closed.
 
+mod head;
+
 use super::health::Health;
 use super::inference::Inference;
 use super::meter::{Budget, Meter, Metered};
 use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::{Limits, status};
 use crate::admission::{Admitted, Rpc};
-use crate::clock::Now;
 use crate::guard::{Call, Guard, Head, Visitor};
 use crate::proto::DESCRIPTORS;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trace::{RequestId, TraceParent};
+use crate::trace::RequestId;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
 use std::convert::Infallible;
 use std::future::Future;
@@ -56,29 +57,34 @@ pub struct Door<B> {
     visitor: Arc<Visitor>,
 }
 
-/// The admitted call on its way through tonic to its handler. If tonic refuses the message, the call is
-/// still in here and the door closes it.
-#[derive(Clone)]
-pub(super) struct Passing(Arc<Mutex<Option<Call>>>);
+/// The admitted call, or stream, on its way through tonic to its handler. If tonic refuses it, it is still in
+/// here and the door records it.
+pub(super) struct Passing<T = Call>(Arc<Mutex<Option<T>>>);
 
-impl Passing {
-    fn new(call: Call) -> Self {
-        Self(Arc::new(Mutex::new(Some(call))))
+// By hand: a derived `Clone` would ask it of what passes as well.
+impl<T> Clone for Passing<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Passing<T> {
+    fn new(passing: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(passing))))
     }
 
-    pub(super) fn take(&self) -> Option<Call> {
+    pub(super) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// What a stream's messages are admitted with, one by one.
-#[derive(Clone)]
 pub(super) struct Streaming {
     pub(super) visitor: Arc<Visitor>,
     pub(super) head: Head,
     pub(super) meter: Arc<Meter>,
     /// The stream's own place among the calls in flight, for as long as it lasts.
-    _admitted: Arc<Admitted>,
+    _admitted: Admitted,
 }
 
 impl<B> Services<B>
@@ -176,8 +182,13 @@ where
     B::Error: Into<BoxError> + Send,
 {
     async fn pass(self, request: Request<B>) -> Response<Body> {
-        let head = head(&request);
-        let called = head.rpc.filter(|_| is_grpc(&request)).and_then(|rpc| self.services.of(rpc)).cloned();
+        let head = head::read(&request);
+        if let Some(http) = head::not_grpc(&request) {
+            let mut response = self.refuse(&head, &Refusal::new(Reason::Malformed, "this is no gRPC call"));
+            *response.status_mut() = http;
+            return response;
+        }
+        let called = head.rpc.and_then(|rpc| self.services.of(rpc)).cloned();
         if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called)
             && let Ok(admitted) = self.services.guard.pass(&self.visitor, &head)
         {
@@ -192,10 +203,11 @@ where
                 self.pass_reflection(service, request, call).await
             }
             (Some(_), Some(service)) => self.pass_unary(service, request, call).await,
-            (_, None) | (None, _) => {
-                let problem = "this method is not served here, or not as it was called";
-                close(call, &Refusal::new(Reason::Unsupported, problem), head.request_id)
-            }
+            (_, None) | (None, _) => close(
+                call,
+                &Refusal::new(Reason::Unsupported, "this method is switched off"),
+                head.request_id,
+            ),
         }
     }
 
@@ -236,9 +248,8 @@ where
         if meter.exhausted() {
             return close(call, &Refusal::no_room(), request_id);
         }
-        let status = Status::from_header_map(response.headers());
-        let status = status.unwrap_or_else(|| Status::internal("no status"));
-        close(call, &status::undecoded(&status, self.services.message_bytes_max), request_id)
+        let refusal = status::undecoded(&status_of(response), self.services.message_bytes_max);
+        offer(response, close(call, &refusal, request_id))
     }
 
     /// A stream is only let in here; each message is admitted and recorded by itself.
@@ -251,10 +262,26 @@ where
     ) -> Response<Body> {
         let meter = Meter::new(&self.services.budget);
         let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
-        let (visitor, admitted) = (Arc::clone(&self.visitor), Arc::new(admitted));
-        request.extensions_mut().insert(Streaming { visitor, head, meter, _admitted: admitted });
-        match service.call(request).await {
-            Ok(response) => response,
+        let visitor = Arc::clone(&self.visitor);
+        let passing = Passing::new(Streaming { visitor, head, meter, _admitted: admitted });
+        request.extensions_mut().insert(passing.clone());
+        let Ok(response) = service.call(request).await;
+        match passing.take() {
+            None => response,
+            Some(unopened) => {
+                // Its place is the one that the refusal needs for its entry.
+                drop(unopened);
+                let refusal = status::undecoded(&status_of(&response), self.services.message_bytes_max);
+                offer(&response, self.refuse(&head, &refusal))
+            }
+        }
+    }
+
+    /// Refuses, and records, a call that has no entry yet.
+    fn refuse(&self, head: &Head, refusal: &Refusal) -> Response<Body> {
+        match self.services.guard.admit(&self.visitor, head) {
+            Ok(call) => close(call, refusal, head.request_id),
+            Err(denied) => refused(&denied, head.request_id),
         }
     }
 
@@ -302,68 +329,23 @@ fn refused(refusal: &Refusal, request_id: RequestId) -> Response<Body> {
     status::of(refusal, request_id).into_http()
 }
 
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let content_type = request.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    request.method() == Method::POST && content_type.is_some_and(|t| t.starts_with(b"application/grpc"))
+/// The status that tonic gave a call which it did not let through.
+fn status_of(response: &Response<Body>) -> Status {
+    Status::from_header_map(response.headers()).unwrap_or_else(|| Status::internal("no status"))
 }
 
-/// What the headers say; chance and time come in here.
-fn head<B>(request: &Request<B>) -> Head {
-    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    Head {
-        now: Now::read(),
-        request_id: RequestId::new(rand::random()),
-        rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
-        parent: text("traceparent").and_then(TraceParent::parse),
-        timeout: timeout(request.headers()),
+/// Tells whoever sent an unknown compression which ones there are (gRPC compression specification).
+fn offer(tonic: &Response<Body>, mut ours: Response<Body>) -> Response<Body> {
+    const ACCEPT: &str = "grpc-accept-encoding";
+    if let Some(offered) = tonic.headers().get(ACCEPT) {
+        ours.headers_mut().insert(ACCEPT, offered.clone());
     }
-}
-
-/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2).
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count.saturating_mul(3600))),
-        "M" => Some(Duration::from_secs(count.saturating_mul(60))),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
+    ours
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(value: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-timeout", value.parse().unwrap());
-        timeout(&headers)
-    }
-
-    #[test]
-    fn malformed_timeouts_are_no_timeouts() {
-        for value in ["", "m", "5", "-5m", "5 m", "123456789m", "5x", "5\u{e9}"] {
-            assert_eq!(parsed(value), None, "{value}");
-        }
-    }
-
-    #[test]
-    fn every_unit_is_read() {
-        assert_eq!(parsed("2H"), Some(Duration::from_hours(2)));
-        assert_eq!(parsed("3M"), Some(Duration::from_mins(3)));
-        assert_eq!(parsed("4S"), Some(Duration::from_secs(4)));
-        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parsed("99999999u"), Some(Duration::from_micros(99_999_999)));
-        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
-    }
 
     #[test]
     fn reflection_reads_our_descriptors() {

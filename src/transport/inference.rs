@@ -107,7 +107,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<tonic::Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
-        let pass = request.extensions().get::<Streaming>().cloned();
+        let pass = request.extensions().get::<Passing<Streaming>>().and_then(Passing::take);
         let pass = pass.ok_or_else(|| Status::internal("a stream came in by no door"))?;
         Ok(Response::new(stream::answers(self.clone(), pass, request.into_inner())))
     }

@@ -1,0 +1,79 @@
+//! What do the headers of a call say, and are they those of a gRPC call at all?
+
+use crate::admission::Rpc;
+use crate::clock::Now;
+use crate::guard::Head;
+use crate::trace::{RequestId, TraceParent};
+use http::{HeaderMap, Method, Request, StatusCode};
+use std::time::Duration;
+
+/// What the headers say; chance and time come in here.
+pub(super) fn read<B>(request: &Request<B>) -> Head {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    Head {
+        now: Now::read(),
+        request_id: RequestId::new(rand::random()),
+        rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
+        parent: text("traceparent").and_then(TraceParent::parse),
+        timeout: timeout(request.headers()),
+    }
+}
+
+/// How HTTP that is no gRPC is answered, so that no HTTP client takes a 200 for success (gRPC over HTTP/2).
+pub(super) fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
+    if request.method() != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content_type = request.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    // `application/grpc-web` is another protocol.
+    let grpc = rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
+    (!grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2).
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count.saturating_mul(3600))),
+        "M" => Some(Duration::from_secs(count.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", value.parse().unwrap());
+        timeout(&headers)
+    }
+
+    #[test]
+    fn malformed_timeouts_are_no_timeouts() {
+        for value in ["", "m", "5", "-5m", "5 m", "123456789m", "5x", "5\u{e9}"] {
+            assert_eq!(parsed(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_unit_is_read() {
+        assert_eq!(parsed("2H"), Some(Duration::from_hours(2)));
+        assert_eq!(parsed("3M"), Some(Duration::from_mins(3)));
+        assert_eq!(parsed("4S"), Some(Duration::from_secs(4)));
+        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parsed("99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
+    }
+}
