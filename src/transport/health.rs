@@ -32,14 +32,12 @@ impl Health {
         Self { guard }
     }
 
-    fn ask(&self, request: &Request<HealthCheckRequest>) -> Result<(Call, Subject), Status> {
+    fn ask(request: &Request<HealthCheckRequest>) -> Result<(Call, Subject), Status> {
         let passing = request.extensions().get::<Passing>().and_then(Passing::take);
         let call = passing.ok_or_else(|| Status::internal("a call came in by no door"))?;
         let subject = match request.get_ref().service.as_str() {
             "" | "inference.GRPCInferenceService" => Subject::Server,
-            model if call.admitted().role_for(model).is_some() && self.guard.catalog.knows(model) => {
-                Subject::Model(model.to_owned())
-            }
+            model if call.admitted().role_for(model).is_some() => Subject::Model(model.to_owned()),
             _ => Subject::Unknown,
         };
         Ok((call, subject))
@@ -50,6 +48,8 @@ fn serving(guard: &Guard, subject: &Subject) -> ServingStatus {
     let up = match subject {
         Subject::Unknown => return ServingStatus::ServiceUnknown,
         Subject::Server => guard.catalog.ready(),
+        // Asked anew each time: a model that a watch came too early for may be there by now.
+        Subject::Model(name) if !guard.catalog.knows(name) => return ServingStatus::ServiceUnknown,
         Subject::Model(name) => !guard.catalog.versions(name).is_empty(),
     };
     if up && *guard.phase.borrow() == Phase::Serving {
@@ -69,7 +69,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let (call, subject) = self.ask(&request)?;
+        let (call, subject) = Self::ask(&request)?;
         let id = call.request_id();
         let told = self.guard.tell(call, |guard, _| match serving(guard, &subject) {
             ServingStatus::ServiceUnknown => {
@@ -88,7 +88,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (call, subject) = self.ask(&request)?;
+        let (call, subject) = Self::ask(&request)?;
         let id = call.request_id();
         let told: Result<(), Refusal> = self.guard.tell(call, |_, _| Ok(()));
         told.map_err(|refusal| status::of(&refusal, id))?;
