@@ -11,13 +11,25 @@
     reason = "tests"
 )]
 
+mod abuse;
 mod answers;
 mod audit;
+mod bytes;
 mod door;
 mod drain;
+mod floods;
+mod frames;
+mod health;
 mod house;
 mod isolation;
+mod ledger;
 mod lifecycle;
+mod pool;
+mod probes;
+mod process;
 mod properties;
 mod refusals;
 mod sidecar;
+mod slow;
+mod streams;
+mod wire;

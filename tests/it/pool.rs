@@ -58,7 +58,7 @@ fn a_run_that_passes_its_deadline_is_stopped_and_the_next_request_is_answered() 
 fn the_configured_deadline_holds_where_the_caller_has_none() {
     let sidecar = Sidecar::start_with(|config| {
         slow::serve(config);
-        config.limits.request_timeout_ms = 500;
+        config.limits.request_timeout_ms = 3_000;
     });
     block_on(async {
         let mut client = sidecar.client("client").await;

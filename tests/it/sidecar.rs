@@ -51,6 +51,14 @@ impl Sidecar {
         self.app.as_ref().unwrap()
     }
 
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.app().addresses().admin.unwrap()
+    }
+
     pub fn grpc(&self) -> SocketAddr {
         self.app().addresses().grpc.unwrap()
     }

@@ -219,7 +219,7 @@ fn a_stream_that_is_refused_before_its_first_message_is_recorded_once() {
 
 #[test]
 fn a_silent_stream_is_ended_and_a_slow_message_as_well() {
-    let sidecar = Sidecar::start_with(|config| config.limits.stream_idle_ms = 50);
+    let sidecar = Sidecar::start_with(|config| config.limits.stream_idle_ms = 1_000);
     block_on(async {
         let mut client = sidecar.client("client").await;
         let mut open = Open::on(&mut client).await.unwrap();
