@@ -8,7 +8,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::cast_precision_loss,
     reason = "a benchmark"
 )]
 
@@ -40,7 +39,11 @@ fn main() {
     let (bare, sidecar) = (median(&mut bares), median(&mut sidecars));
     println!("| bare sessions and hash, ms | ready, ms | ratio | resident when ready, MiB |");
     println!("|---|---|---|---|");
-    println!("| {bare:.1} | {sidecar:.1} | {:.2} | {:.1} |", sidecar / bare, f64::from(resident_kib) / 1024.0);
+    println!(
+        "| {bare:.1} | {sidecar:.1} | {:.2} | {:.1} |",
+        sidecar / bare,
+        f64::from(resident_kib) / 1024.0
+    );
 }
 
 /// As many sessions as the sidecar opens: one for each thread that may run the model.

@@ -4,7 +4,7 @@ mod head;
 
 use super::health::Health;
 use super::inference::Inference;
-use super::meter::{Budget, Meter, Metered};
+use super::meter::{Budget, Meter, Metered, Shares};
 use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::{Limits, status};
 use crate::admission::{Admitted, Rpc};
@@ -47,7 +47,7 @@ pub struct Services<B> {
     inference: Inner<B>,
     health: Inner<B>,
     reflection: Option<(Inner<B>, Inner<B>)>,
-    budget: Arc<Budget>,
+    shares: Shares,
     message_bytes_max: usize,
 }
 
@@ -55,6 +55,8 @@ pub struct Services<B> {
 pub struct Door<B> {
     services: Arc<Services<B>>,
     visitor: Arc<Visitor>,
+    /// What this visitor may have in reception.
+    budget: Arc<Budget>,
 }
 
 /// The admitted call, or stream, on its way through tonic to its handler. If tonic refuses it, it is still in
@@ -109,7 +111,7 @@ where
             inference: BoxCloneSyncService::new(server),
             health: BoxCloneSyncService::new(health.max_decoding_message_size(HEALTH_BYTES_MAX)),
             reflection: reflection.then(reflection_services).transpose()?,
-            budget: Budget::new(limits.received_bytes_max, limits.message_bytes_max),
+            shares: Shares::new(limits.received_bytes_max, limits.message_bytes_max),
             message_bytes_max: limits.message_bytes_max,
         }))
     }
@@ -165,14 +167,20 @@ impl<B> Door<B> {
     /// The door for one visitor.
     #[must_use]
     pub fn new(services: Arc<Services<B>>, visitor: Visitor) -> Self {
-        Self { services, visitor: Arc::new(visitor) }
+        let principal = visitor.identity.as_ref().map_or("", |identity| identity.principal());
+        let budget = services.shares.of(principal);
+        Self { services, visitor: Arc::new(visitor), budget }
     }
 }
 
 // By hand: a derived `Clone` would ask it of the body as well.
 impl<B> Clone for Door<B> {
     fn clone(&self) -> Self {
-        Self { services: Arc::clone(&self.services), visitor: Arc::clone(&self.visitor) }
+        Self {
+            services: Arc::clone(&self.services),
+            visitor: Arc::clone(&self.visitor),
+            budget: Arc::clone(&self.budget),
+        }
     }
 }
 
@@ -217,7 +225,7 @@ where
         let (request_id, deadline) = (call.request_id(), call.deadline().instant() + GRACE);
         // Loading a model changes the catalog whether or not somebody waits for it.
         let patient = matches!(call.admitted().rpc(), Rpc::RepositoryModelLoad | Rpc::RepositoryModelUnload);
-        let meter = Meter::new(&self.services.budget);
+        let meter = Meter::new(&self.budget);
         let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
         let passing = Passing::new(call);
         request.extensions_mut().insert(passing.clone());
@@ -260,7 +268,7 @@ where
         head: Head,
         admitted: Admitted,
     ) -> Response<Body> {
-        let meter = Meter::new(&self.services.budget);
+        let meter = Meter::new(&self.budget);
         let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
         let visitor = Arc::clone(&self.visitor);
         let passing = Passing::new(Streaming { visitor, head, meter, _admitted: admitted });
@@ -291,7 +299,7 @@ where
         if let Err(refusal) = self.services.guard.tell(call, |_, _| Ok(())) {
             return refused(&refusal, request_id);
         }
-        let meter = Meter::new(&self.services.budget);
+        let meter = Meter::new(&self.budget);
         match service.call(request.map(|body| Metered::new(body, meter))).await {
             Ok(response) => response,
         }

@@ -1,34 +1,82 @@
-//! How many bytes of requests are being received at once? One budget for all connections, charged by what a
-//! message announces before its bytes come.
+//! How many bytes of requests are being received at once? One budget for all connections and a share of it for
+//! each caller, charged by what a message announces before its bytes come.
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 /// Length of the prefix of a gRPC message: a flag and four bytes of length.
 const PREFIX_BYTES: usize = 5;
 
-/// Bytes that may be in reception at once, over all connections.
+/// Bytes that may be in reception at once.
 #[derive(Debug)]
 pub struct Budget {
     left: AtomicUsize,
     message_bytes_max: usize,
+    /// The budget of which this is a share.
+    whole: Option<Arc<Budget>>,
+}
+
+/// The budget of all callers and what each may take of it: half, so that nobody can shut the others out.
+#[derive(Debug)]
+pub struct Shares {
+    whole: Arc<Budget>,
+    share_bytes: usize,
+    /// By principal, for as long as it has a connection: callers are known by their certificates, and the
+    /// connections bound the map.
+    of: Mutex<HashMap<String, Weak<Budget>>>,
+}
+
+impl Shares {
+    /// `bytes` in all; a compressed message counts as `message_bytes_max`, for that is what it may become.
+    #[must_use]
+    pub fn new(bytes: usize, message_bytes_max: usize) -> Self {
+        let share_bytes = (bytes / 2).max(message_bytes_max);
+        Self { whole: Budget::new(bytes, message_bytes_max, None), share_bytes, of: Mutex::default() }
+    }
+
+    /// What `principal` may take, over all its connections.
+    #[must_use]
+    pub fn of(&self, principal: &str) -> Arc<Budget> {
+        let mut shares = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(principal).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share =
+            Budget::new(self.share_bytes, self.whole.message_bytes_max, Some(Arc::clone(&self.whole)));
+        shares.insert(principal.to_owned(), Arc::downgrade(&share));
+        share
+    }
 }
 
 impl Budget {
-    /// `bytes` in all; a compressed message counts as `message_bytes_max`, for that is what it may become.
-    #[must_use]
-    pub fn new(bytes: usize, message_bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(bytes), message_bytes_max })
+    fn new(bytes: usize, message_bytes_max: usize, whole: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes), message_bytes_max, whole })
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let taken =
+        let own =
             self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        taken.is_ok()
+        if own.is_err() {
+            return false;
+        }
+        let taken = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
+        if !taken {
+            self.left.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn give(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give(bytes);
+        }
     }
 }
 
@@ -81,7 +129,7 @@ impl Meter {
 
     fn give_back(&self) {
         let taken = self.taken.swap(0, Ordering::Relaxed);
-        self.budget.left.fetch_add(taken, Ordering::Relaxed);
+        self.budget.give(taken);
     }
 
     /// Takes `bytes` instead of what the message before had taken.
@@ -196,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_announced_is_charged_before_it_comes_and_given_back() {
-        let budget = Budget::new(100, 80);
+        let budget = Budget::new(100, 80, None);
         let meter = Meter::new(&budget);
         let mut body = Metered::new((), Arc::clone(&meter));
         assert!(body.follow(&message(0, 60)));
@@ -209,8 +257,19 @@ mod tests {
     }
 
     #[test]
+    fn one_caller_takes_no_more_than_its_share_and_all_no_more_than_there_is() {
+        let shares = Shares::new(100, 10);
+        let (greedy, again, other) = (shares.of("a"), shares.of("a"), shares.of("b"));
+        assert!(greedy.take(40) && !again.take(20), "the share of a caller is one, over all connections");
+        assert!(other.take(50));
+        assert!(!shares.of("c").take(20), "the whole has 10 left");
+        other.give(50);
+        assert!(shares.of("c").take(20));
+    }
+
+    #[test]
     fn a_compressed_message_counts_as_what_it_may_become() {
-        let budget = Budget::new(100, 80);
+        let budget = Budget::new(100, 80, None);
         let meter = Meter::new(&budget);
         assert!(Metered::new((), Arc::clone(&meter)).follow(&message(1, 2)));
         assert_eq!(left(&budget), 20);
@@ -218,7 +277,7 @@ mod tests {
 
     #[test]
     fn messages_of_a_stream_are_charged_one_by_one_however_they_are_cut() {
-        let budget = Budget::new(100, 80);
+        let budget = Budget::new(100, 80, None);
         let meter = Meter::new(&budget);
         let mut body = Metered::new((), Arc::clone(&meter));
         let stream = [message(0, 3), vec![1, 2, 3], message(0, 50), vec![0; 50], message(0, 7)].concat();
@@ -230,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_answered_is_given_back_unless_the_next_is_already_coming() {
-        let budget = Budget::new(100, 80);
+        let budget = Budget::new(100, 80, None);
         let meter = Meter::new(&budget);
         let mut body = Metered::new((), Arc::clone(&meter));
         assert!(body.follow(&[message(1, 1), vec![9]].concat()));

@@ -213,20 +213,19 @@ fn a_connection_on_which_nothing_is_said_is_ended_and_does_not_hold_up_a_shutdow
 }
 
 #[test]
-#[ignore = "open: the budget of bytes has no share for each caller, so that one can take all of it"]
 fn a_caller_that_announces_what_it_never_sends_does_not_shut_others_out() {
     let sidecar = Sidecar::start();
     block_on(async {
         let wire = Wire::connect(sidecar.grpc(), "client-Radiologists_AI_Read").await;
         let mut begun = Vec::new();
-        // 80 bytes on the wire announce 1 GiB.
+        // 80 bytes on the wire announce 1 GiB; the caller's share holds half of it.
         for _ in 0..16 {
             let mut send = wire.send.clone().ready().await.unwrap();
             let (response, mut body) = send.send_request(head(MODEL_INFER), false).unwrap();
             body.send_data(framed(0, 64 << 20, b""), false).unwrap();
             begun.push((response, body));
         }
-        until("all are in flight", || gauge(sidecar.admin(), "asepsis_in_flight") > 15.0);
+        until("its share is taken", || gauge(sidecar.admin(), "asepsis_in_flight") >= 8.0);
         let mut client = sidecar.client("client").await;
         answered(&mut client, good()).await;
     });
