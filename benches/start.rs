@@ -4,7 +4,6 @@
 //! `cargo bench --bench start`. Figures that are promised stand in docs/SPECIFICATION.md.
 #![expect(
     unreachable_pub,
-    dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
