@@ -15,6 +15,8 @@ pub(crate) mod stubs {
     #![expect(
         unreachable_pub,
         clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         reason = "generated code; proto/inference.proto is its documentation"
     )]
     include!(concat!(env!("OUT_DIR"), "/services/inference.rs"));
