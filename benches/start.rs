@@ -45,7 +45,7 @@ fn main() {
     );
 }
 
-/// As many sessions as the sidecar opens: one for each thread that may run the model.
+/// No more sessions than the sidecar opens: one a core (it opens two for a model that runs inline).
 fn bare(sessions: usize) {
     asepsis::inference::ort::verify(&house::library()).unwrap();
     let runtime = asepsis::inference::ort::Runtime::load(&house::library()).unwrap();

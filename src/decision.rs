@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Share of clean requests whose answer may be withheld: an answer is kept back when its p-value is at
-    /// most this.
+    /// Share of clean rows whose answer may be withheld: a row is kept back when its p-value is at most this,
+    /// and a request when one of its rows is.
     pub alpha: f64,
-    /// Share of clean requests whose answer may be flagged or withheld. At least `alpha`.
+    /// Share of clean rows whose answer may be flagged or withheld. At least `alpha`.
     pub alpha_flag: f64,
     /// Judge and record, but give every answer.
     pub shadow: bool,

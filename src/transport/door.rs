@@ -103,8 +103,9 @@ where
         let server = GrpcInferenceServiceServer::new(inference)
             .max_decoding_message_size(limits.message_bytes_max)
             .max_encoding_message_size(usize::MAX)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip);
+            // Answers are not compressed: they are small, and a compressor's 300 kB of state for each of them
+            // costs more than the model and drives it out of the caches (docs/SPECIFICATION.md).
+            .accept_compressed(CompressionEncoding::Gzip);
         let health = HealthServer::new(Health::new(Arc::clone(&guard)));
         Ok(Arc::new(Self {
             guard,
