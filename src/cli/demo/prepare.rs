@@ -79,8 +79,8 @@ library = {library}
 message_bytes_max = {MESSAGE_BYTES_MAX}     # a larger message is refused before it is decoded
 
 [policy]
-alpha = 0.01                    # share of clean requests whose answer may be withheld
-alpha_flag = 0.05               # share of clean requests whose answer may be flagged or withheld
+alpha = 0.01                    # share of clean rows whose answer may be withheld
+alpha_flag = 0.05               # share of clean rows whose answer may be flagged or withheld
 shadow = false                  # true: judge and record, but give every answer
 
 [audit]
