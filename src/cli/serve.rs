@@ -1,10 +1,12 @@
 //! `asepsis serve`: the sidecar in the foreground, until a signal.
 
 use super::Failure;
-use crate::app::App;
+use crate::app::{Addresses, App};
 use crate::config::Config;
+use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Arguments.
@@ -37,18 +39,22 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// The ready line: scripts wait for it and read the addresses from it.
+#[derive(Serialize)]
+struct Ready<'a> {
+    event: &'static str,
+    grpc: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<&'a Path>,
+    pid: u32,
+}
+
 fn announce(app: &App, out: &mut dyn Write) -> Result<(), Failure> {
-    let addresses = app.addresses();
-    let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
-    let mut line = serde_json::Map::new();
-    line.insert("event".into(), "ready".into());
-    line.insert("grpc".into(), text(addresses.grpc).into());
-    line.insert("admin".into(), text(addresses.admin).into());
-    if let Some(path) = &addresses.unix {
-        line.insert("unix".into(), path.display().to_string().into());
-    }
-    line.insert("pid".into(), std::process::id().into());
-    writeln!(out, "{}", serde_json::Value::Object(line))?;
+    let Addresses { grpc, admin, unix } = app.addresses();
+    let ready =
+        Ready { event: "ready", grpc: *grpc, admin: *admin, unix: unix.as_deref(), pid: std::process::id() };
+    let line = serde_json::to_string(&ready).map_err(|error| Failure::Other(error.to_string()))?;
+    writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
 
@@ -83,5 +89,18 @@ fn log(config: &Config) {
     };
     if let Err(error) = set {
         tracing::debug!(%error, "a log is set already");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_is_the_one_that_scripts_wait_for() {
+        let address = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let ready = Ready { event: "ready", grpc: address(8001), admin: address(8002), unix: None, pid: 7 };
+        let line = r#"{"event":"ready","grpc":"127.0.0.1:8001","admin":"127.0.0.1:8002","pid":7}"#;
+        assert_eq!(serde_json::to_string(&ready).unwrap(), line);
     }
 }
