@@ -48,6 +48,27 @@ pub struct Record {
     pub detail: String,
 }
 
+#[cfg(test)]
+impl Record {
+    /// An allowed request, told from others by its number.
+    pub(crate) fn trial(number: u32) -> Self {
+        Self {
+            time_us: i64::from(number),
+            request_id: RequestId::new(number.into()),
+            client_id: String::new(),
+            principal: "dns:ward".to_owned(),
+            role: "clinician".to_owned(),
+            rpc: Some(Rpc::ModelInfer),
+            model: "wdbc".to_owned(),
+            version: "1".to_owned(),
+            action: Action::Allowed,
+            reason: Reason::Clean,
+            status: Status::Ok,
+            detail: String::new(),
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {

@@ -10,7 +10,7 @@ pub mod call;
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 use crate::audit::Auditor;
 use crate::catalog::Catalog;
 use crate::clock::{self, Deadline};
@@ -83,7 +83,7 @@ impl Guard {
     ///
     /// # Errors
     /// As [`Guard::admit`].
-    pub fn pass(&self, visitor: &Visitor, head: &Head) -> Result<crate::admission::Admitted, Refusal> {
+    pub fn pass(&self, visitor: &Visitor, head: &Head) -> Result<Admitted, Refusal> {
         let identity = visitor.identity.as_ref().map_err(Clone::clone)?;
         identity.still_valid(head.now)?;
         let rpc = head.rpc.ok_or_else(|| Refusal::new(Reason::Unsupported, "there is no such method"))?;
@@ -102,17 +102,7 @@ impl Guard {
     /// The refusal, already recorded.
     pub async fn serve(&self, mut call: Call, request: ModelInferRequest) -> Result<Answer, Refusal> {
         let answered = self.answer(&mut call, request).await;
-        let outcome = match &answered {
-            Ok(answer) => answer.outcome(),
-            Err(refusal) => {
-                refusal.log(call.request_id());
-                refusal.outcome()
-            }
-        };
-        match call.close(outcome) {
-            Ok(()) => answered,
-            Err(error) => Err(Refusal::unrecorded(&error)),
-        }
+        call::record(call, answered, Answer::outcome)
     }
 
     /// Open, decode, judge, decide: the straight line.
@@ -183,17 +173,7 @@ impl Guard {
         tell: impl FnOnce(&Self, &mut Call) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let told = tell(self, &mut call);
-        let outcome = match &told {
-            Ok(_) => call::allowed(),
-            Err(refusal) => {
-                refusal.log(call.request_id());
-                refusal.outcome()
-            }
-        };
-        match call.close(outcome) {
-            Ok(()) => told,
-            Err(error) => Err(Refusal::unrecorded(&error)),
-        }
+        call::record(call, told, |_| call::allowed())
     }
 }
 

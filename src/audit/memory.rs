@@ -47,29 +47,13 @@ impl Ledger for MemoryLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::{Action, Reason, Status};
-    use crate::trace::RequestId;
 
     #[test]
     fn the_oldest_record_gives_way_and_clones_see_the_same() {
         let ledger = MemoryLedger::new(2);
         let other = ledger.clone();
-        for time_us in 0..5 {
-            let record = Record {
-                time_us,
-                request_id: RequestId::new(0),
-                client_id: String::new(),
-                principal: String::new(),
-                role: String::new(),
-                rpc: None,
-                model: String::new(),
-                version: String::new(),
-                action: Action::Refused,
-                reason: Reason::Unsupported,
-                status: Status::Unimplemented,
-                detail: String::new(),
-            };
-            ledger.append(&record).unwrap();
+        for number in 0..5 {
+            ledger.append(&Record::trial(number)).unwrap();
         }
         let times: Vec<_> = other.records().iter().map(|record| record.time_us).collect();
         assert_eq!(times, [3, 4]);

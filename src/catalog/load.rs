@@ -61,11 +61,11 @@ impl Loader {
     /// The first thing that keeps it from being served, with what to mend.
     pub fn load(&self, path: &VersionPath) -> Result<Served, LoadError> {
         let label = format!("{}/{}", path.name, path.version);
-        let served =
-            self.prepare(&path.directory, true).map_err(|problem| LoadError::new(&label, problem))?;
+        let error = |problem| LoadError::new(&label, problem);
+        let files = read_files(&path.directory).map_err(error)?;
+        let served = self.prepare(&path.directory, files, true).map_err(error)?;
         if served.contract.name != path.name || served.contract.version != path.version.to_string() {
-            let problem = "contract.toml names another model or version than its directory".into();
-            return Err(LoadError::new(&label, problem));
+            return Err(error("contract.toml names another model or version than its directory".into()));
         }
         Ok(served)
     }
@@ -77,12 +77,12 @@ impl Loader {
     pub fn load_uncalibrated(&self, directory: &Path) -> Result<(Served, Binding), LoadError> {
         let label = directory.display().to_string();
         let error = |problem| LoadError::new(&label, problem);
-        let binding = read_files(directory).map_err(error)?.binding;
-        Ok((self.prepare(directory, false).map_err(error)?, binding))
+        let files = read_files(directory).map_err(error)?;
+        let binding = files.binding.clone();
+        Ok((self.prepare(directory, files, false).map_err(error)?, binding))
     }
 
-    fn prepare(&self, directory: &Path, calibrated: bool) -> Result<Served, String> {
-        let files = read_files(directory)?;
+    fn prepare(&self, directory: &Path, files: Files, calibrated: bool) -> Result<Served, String> {
         let contract = files.contract;
         let detectors = detection::of(&contract, self.detection);
         let calibration =

@@ -37,32 +37,17 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Rpc;
+
     use crate::audit::file::{FileLedger, Settings};
     use crate::audit::{Ledger, Record};
-    use crate::reason::{Action, Reason, Status};
-    use crate::trace::RequestId;
+
     use std::path::Path;
 
     fn log(directory: &Path) {
         let settings = Settings { directory: directory.to_owned(), ..Settings::default() };
         let ledger = FileLedger::open(&settings).unwrap();
         for number in 0..3_u32 {
-            let record = Record {
-                time_us: i64::from(number),
-                request_id: RequestId::new(number.into()),
-                client_id: String::new(),
-                principal: "dns:ward".to_owned(),
-                role: "clinician".to_owned(),
-                rpc: Some(Rpc::ModelInfer),
-                model: "wdbc".to_owned(),
-                version: "1".to_owned(),
-                action: Action::Allowed,
-                reason: Reason::Clean,
-                status: Status::Ok,
-                detail: String::new(),
-            };
-            ledger.append(&record).unwrap();
+            ledger.append(&Record::trial(number)).unwrap();
         }
     }
 

@@ -128,6 +128,25 @@ pub(super) fn refuse(mut entry: Entry, head: &Head, refusal: Refusal) -> Refusal
     }
 }
 
+/// Closes the entry of a served call: what was done leaves only when it is on record.
+pub(super) fn record<T>(
+    call: Call,
+    done: Result<T, Refusal>,
+    outcome: impl FnOnce(&T) -> Outcome,
+) -> Result<T, Refusal> {
+    let outcome = match &done {
+        Ok(done) => outcome(done),
+        Err(refusal) => {
+            refusal.log(call.request_id());
+            refusal.outcome()
+        }
+    };
+    match call.close(outcome) {
+        Ok(()) => done,
+        Err(error) => Err(Refusal::unrecorded(&error)),
+    }
+}
+
 /// The outcome of a question that was answered without a model.
 pub(super) fn allowed() -> Outcome {
     Outcome { action: Action::Allowed, reason: Reason::Clean, status: Status::Ok, detail: String::new() }

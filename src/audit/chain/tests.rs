@@ -1,6 +1,4 @@
 use super::*;
-use crate::admission::Rpc;
-use crate::reason::{Action, Reason, Status};
 use crate::trace::RequestId;
 use proptest::prelude::*;
 
@@ -10,14 +8,8 @@ fn record(detail: &str) -> Record {
         request_id: RequestId::new(0xabcd),
         client_id: "case-7".to_owned(),
         principal: "spiffe://clinic/ward".to_owned(),
-        role: "clinician".to_owned(),
-        rpc: Some(Rpc::ModelInfer),
-        model: "wdbc".to_owned(),
-        version: "1".to_owned(),
-        action: Action::Allowed,
-        reason: Reason::Clean,
-        status: Status::Ok,
         detail: detail.to_owned(),
+        ..Record::trial(0)
     }
 }
 

@@ -1,8 +1,5 @@
 use super::*;
-use crate::admission::Rpc;
 use crate::audit::verify::{Report, VerifyError, verify};
-use crate::reason::{Action, Reason, Status};
-use crate::trace::RequestId;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,26 +8,9 @@ fn settings(directory: &Path) -> Settings {
     Settings { directory: directory.join("audit"), ..Settings::default() }
 }
 
-fn record(number: u32) -> Record {
-    Record {
-        time_us: i64::from(number),
-        request_id: RequestId::new(u128::from(number)),
-        client_id: String::new(),
-        principal: "dns:ward".to_owned(),
-        role: "clinician".to_owned(),
-        rpc: Some(Rpc::ModelInfer),
-        model: "wdbc".to_owned(),
-        version: "1".to_owned(),
-        action: Action::Allowed,
-        reason: Reason::Clean,
-        status: Status::Ok,
-        detail: String::new(),
-    }
-}
-
 fn append(ledger: &FileLedger, count: u32) {
     for number in 0..count {
-        ledger.append(&record(number)).unwrap();
+        ledger.append(&Record::trial(number)).unwrap();
     }
 }
 
@@ -75,7 +55,7 @@ fn a_ledger_whose_storage_is_gone_refuses_and_recovers_when_it_is_back() {
     let aside = home.path().join("aside");
     std::fs::rename(&settings.directory, &aside).unwrap();
     assert!(!ledger.writable());
-    assert!(ledger.append(&record(3)).is_err());
+    assert!(ledger.append(&Record::trial(3)).is_err());
     std::fs::rename(&aside, &settings.directory).unwrap();
     assert!(ledger.writable());
     append(&ledger, 1);
@@ -91,7 +71,7 @@ fn a_full_device_is_an_error_and_not_a_record() {
     std::os::unix::fs::symlink("/dev/full", file(&settings, "00000001.jsonl")).unwrap();
     let ledger = FileLedger::open(&settings).unwrap();
     for number in 0..3 {
-        assert!(matches!(ledger.append(&record(number)), Err(LedgerError::Io(_))));
+        assert!(matches!(ledger.append(&Record::trial(number)), Err(LedgerError::Io(_))));
     }
     assert_eq!(ledger.shared.writer().take_unflushed().0, 0);
 }

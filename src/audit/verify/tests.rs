@@ -1,8 +1,6 @@
 use super::*;
 use crate::audit::file::{FileLedger, Settings};
 use crate::audit::{Ledger, Record};
-use crate::reason::{Action, Reason, Status};
-use crate::trace::RequestId;
 use proptest::prelude::*;
 
 /// A log of nine records in three files.
@@ -11,21 +9,7 @@ fn log(home: &Path) -> PathBuf {
     let settings = Settings { directory: directory.clone(), rotate_bytes: 1_500, ..Settings::default() };
     let ledger = FileLedger::open(&settings).unwrap();
     for number in 0..9 {
-        let record = Record {
-            time_us: number,
-            request_id: RequestId::new(7),
-            client_id: String::new(),
-            principal: "dns:ward".to_owned(),
-            role: String::new(),
-            rpc: None,
-            model: String::new(),
-            version: String::new(),
-            action: Action::Refused,
-            reason: Reason::Unsupported,
-            status: Status::Unimplemented,
-            detail: String::new(),
-        };
-        ledger.append(&record).unwrap();
+        ledger.append(&Record::trial(number)).unwrap();
     }
     directory
 }
