@@ -61,10 +61,22 @@ words! {
         NoCredential = "no_credential",
         /// A credential was presented that is not valid.
         BadCredential = "bad_credential",
+        /// The token leaves out the caller's groups because they are too many.
+        GroupsOverage = "groups_overage",
         /// None of the caller's roles may use this method.
         MethodForbidden = "method_forbidden",
         /// None of the caller's roles may use this model, or there is no such model.
         ModelForbidden = "model_forbidden",
+        /// The caller would have to sign in again, or otherwise, to be admitted.
+        StepUpRequired = "step_up_required",
+        /// Not from this network, not at this hour, or not with these credentials alone.
+        ConditionUnmet = "condition_unmet",
+        /// Emergency access was asked for in a way the policy does not allow, or too often.
+        EmergencyRefused = "emergency_refused",
+        /// Too many requests, bytes or seconds of computing in a short time.
+        RateLimited = "rate_limited",
+        /// The quota of the day is used up.
+        QuotaExhausted = "quota_exhausted",
         /// Too many requests in flight, or the queue is full.
         Overloaded = "overloaded",
         /// A message larger than the limit.
@@ -103,6 +115,16 @@ words! {
         Internal = "internal",
         /// Shutting down.
         Draining = "draining",
+        /// Not a request: TLS handshakes that failed, counted by peer.
+        HandshakeFailed = "handshake_failed",
+        /// Not a request: somebody has assumed a role for an emergency.
+        EmergencyStarted = "emergency_started",
+        /// Not a request: the time of such a role is over.
+        EmergencyEnded = "emergency_ended",
+        /// Not a request: certificates, policy or keys were read anew.
+        Reloaded = "reloaded",
+        /// Not a request: they could not be, and the last good ones stay.
+        ReloadFailed = "reload_failed",
         /// The audit log cannot be written.
         AuditUnwritable = "audit_unwritable",
     }
@@ -176,10 +198,18 @@ impl Reason {
     #[must_use]
     pub fn status(self) -> Status {
         match self {
-            Self::Clean => Status::Ok,
-            Self::NoCredential | Self::BadCredential => Status::Unauthenticated,
-            Self::MethodForbidden | Self::ModelForbidden => Status::PermissionDenied,
-            Self::Overloaded | Self::TooLarge => Status::ResourceExhausted,
+            Self::Clean | Self::EmergencyStarted | Self::EmergencyEnded | Self::Reloaded => Status::Ok,
+            Self::NoCredential | Self::BadCredential | Self::GroupsOverage | Self::HandshakeFailed => {
+                Status::Unauthenticated
+            }
+            Self::MethodForbidden
+            | Self::ModelForbidden
+            | Self::StepUpRequired
+            | Self::ConditionUnmet
+            | Self::EmergencyRefused => Status::PermissionDenied,
+            Self::RateLimited | Self::QuotaExhausted | Self::Overloaded | Self::TooLarge => {
+                Status::ResourceExhausted
+            }
             Self::Unsupported => Status::Unimplemented,
             Self::UnknownService => Status::NotFound,
             Self::Malformed
@@ -194,7 +224,7 @@ impl Reason {
             Self::Anomalous | Self::Unmeasured => Status::FailedPrecondition,
             Self::DeadlineExceeded => Status::DeadlineExceeded,
             Self::HungUp => Status::Cancelled,
-            Self::BackendFailed | Self::Internal => Status::Internal,
+            Self::BackendFailed | Self::Internal | Self::ReloadFailed => Status::Internal,
             Self::Draining | Self::AuditUnwritable => Status::Unavailable,
         }
     }

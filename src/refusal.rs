@@ -153,7 +153,8 @@ impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
         let reason = match error {
             IdentityError::Missing => Reason::NoCredential,
-            IdentityError::Invalid(_) => Reason::BadCredential,
+            IdentityError::Invalid(_) | IdentityError::UnknownKey => Reason::BadCredential,
+            IdentityError::GroupsOverage => Reason::GroupsOverage,
         };
         Self::new(reason, error.to_string())
     }

@@ -54,12 +54,11 @@ impl Drop for Slot {
 mod tests {
     use super::*;
     use crate::admission::Rpc;
-    use crate::identity::{Authenticator, Presented, plaintext::Plaintext};
+    use crate::identity::{Identity, Mechanism};
 
     #[test]
     fn the_call_beyond_the_limit_is_refused_until_one_ends() {
-        let presented = Presented { certificate: None, plaintext: true };
-        let identity = Plaintext.authenticate(&presented).unwrap().unwrap();
+        let identity = Identity::new(Mechanism::Plaintext, "plaintext".into(), None);
         let ask = Ask { identity: &identity, rpc: Rpc::ModelInfer };
         let gate = InFlight::new(1);
         let first = gate.pass(&ask).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! TLS has verified chain, validity, name constraints and key usage before this reads the leaf.
 
-use super::{Authenticator, Identity, IdentityError, Presented};
+use super::{Authenticator, Identity, IdentityError, Mechanism, Presented};
 use std::time::{Duration, UNIX_EPOCH};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -21,7 +21,7 @@ pub struct Certificate {
 
 impl Authenticator for Certificate {
     fn authenticate(&self, presented: &Presented<'_>) -> Result<Option<Identity>, IdentityError> {
-        let Some(der) = presented.certificate else { return Ok(None) };
+        let Some(der) = presented.peer.chain.first() else { return Ok(None) };
         let invalid = IdentityError::Invalid;
         let (rest, certificate) =
             X509Certificate::from_der(der).map_err(|_| invalid("the client certificate cannot be read"))?;
@@ -35,7 +35,7 @@ impl Authenticator for Certificate {
         let principal = self.principal(&names.value.general_names)?;
         let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         let expires = UNIX_EPOCH.checked_add(Duration::from_secs(ends));
-        Ok(Some(Identity { principal, expires }))
+        Ok(Some(Identity::new(Mechanism::Certificate, principal, expires)))
     }
 }
 
@@ -106,6 +106,7 @@ fn dns_name(name: &str) -> Result<String, IdentityError> {
 mod tests {
     use super::*;
     use crate::clock::Now;
+    use crate::identity::{Credentials, Peer};
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     fn certificate(names: Vec<SanType>) -> Vec<u8> {
@@ -124,9 +125,15 @@ mod tests {
     }
 
     fn read(der: &[u8]) -> Result<String, IdentityError> {
-        let presented = Presented { certificate: Some(der), plaintext: false };
         let authenticator = Certificate { trust_domains: vec!["hospital.example".into()] };
-        authenticator.authenticate(&presented).map(|identity| identity.unwrap().principal().to_owned())
+        ask(&authenticator, &[der]).map(|identity| identity.unwrap().principal().to_owned())
+    }
+
+    fn ask(authenticator: &Certificate, chain: &[&[u8]]) -> Result<Option<Identity>, IdentityError> {
+        let peer =
+            Peer { chain: chain.iter().map(|der| der.to_vec()).collect(), tls: true, ..Peer::default() };
+        let credentials = Credentials::default();
+        authenticator.authenticate(&Presented { peer: &peer, credentials: &credentials, now: Now::read() })
     }
 
     #[test]
@@ -163,8 +170,7 @@ mod tests {
         params.subject_alt_names = vec![dns("host.example")];
         params.not_after = rcgen::date_time_ymd(2030, 1, 1);
         let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
-        let presented = Presented { certificate: Some(&der), plaintext: false };
-        let identity = Certificate::default().authenticate(&presented).unwrap().unwrap();
+        let identity = ask(&Certificate::default(), &[&der]).unwrap().unwrap();
         let at = |seconds: u64| Now { wall: UNIX_EPOCH + Duration::from_secs(seconds), ..Now::read() };
         assert!(identity.still_valid(at(1_893_456_001)).is_err());
         assert!(identity.still_valid(at(1_893_455_999)).is_ok());
@@ -172,7 +178,6 @@ mod tests {
 
     #[test]
     fn without_a_certificate_this_is_not_the_authenticators_business() {
-        let presented = Presented { certificate: None, plaintext: false };
-        assert_eq!(Certificate::default().authenticate(&presented), Ok(None));
+        assert_eq!(ask(&Certificate::default(), &[]), Ok(None));
     }
 }

@@ -3,7 +3,7 @@
 //! Such a listener exists only by an explicit setting, on loopback or a Unix socket. Access policies grant
 //! it nothing unless a role names the member `plaintext`.
 
-use super::{Authenticator, Identity, IdentityError, Presented};
+use super::{Authenticator, Identity, IdentityError, Mechanism, Presented};
 
 /// Vouches for callers of a plaintext listener.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub struct Plaintext;
 
 impl Authenticator for Plaintext {
     fn authenticate(&self, presented: &Presented<'_>) -> Result<Option<Identity>, IdentityError> {
-        let identity = Identity { principal: "plaintext".into(), expires: None };
-        Ok(presented.plaintext.then_some(identity))
+        let nobody = Identity::new(Mechanism::Plaintext, "plaintext".into(), None);
+        Ok((!presented.peer.tls).then_some(nobody))
     }
 }

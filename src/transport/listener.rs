@@ -3,8 +3,9 @@
 mod preface;
 
 use super::{Limits, tls};
+use crate::clock::Now;
 use crate::guard::{Phase, Visitor};
-use crate::identity::{self, Authenticator, Presented};
+use crate::identity::{self, Authenticator, Credentials, Peer, Presented};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -152,7 +153,7 @@ where
     S::Future: Send,
 {
     let Some(acceptor) = &reception.tls else {
-        let visitor = visitor(reception, &Presented { certificate: None, plaintext: true });
+        let visitor = visitor(reception, &Peer::default());
         return http2(stream, &reception.limits, phase, service(visitor)).await;
     };
     let patience = Duration::from_millis(reception.limits.handshake_timeout_ms);
@@ -164,12 +165,14 @@ where
         }
         Err(_) => return (reception.on_failure)(HandshakeFailure::Timeout),
     };
-    let visitor = visitor(reception, &Presented { certificate: certificate.as_deref(), plaintext: false });
+    let visitor =
+        visitor(reception, &Peer { chain: certificate.into_iter().collect(), tls: true, ..Peer::default() });
     http2(stream, &reception.limits, phase, service(visitor)).await;
 }
 
-fn visitor(reception: &Reception, presented: &Presented<'_>) -> Visitor {
-    Visitor { identity: identity::identify(&reception.authenticators, presented).map(Arc::new) }
+fn visitor(reception: &Reception, peer: &Peer) -> Visitor {
+    let presented = Presented { peer, credentials: &Credentials::default(), now: Now::read() };
+    Visitor { identity: identity::identify(&reception.authenticators, &presented).map(Arc::new) }
 }
 
 async fn http2<IO, S>(stream: IO, limits: &Limits, mut phase: watch::Receiver<Phase>, service: S)

@@ -9,7 +9,7 @@ use asepsis::catalog::{Catalog, Loader, Repository};
 use asepsis::decision::Policy;
 use asepsis::detection;
 use asepsis::guard::{Guard, Phase};
-use asepsis::identity::{Authenticator, Identity, Presented, plaintext::Plaintext};
+use asepsis::identity::{Identity, Mechanism};
 use asepsis::inference::ort::Runtime;
 use asepsis::inference::perturbation::Secret;
 use asepsis::inference::pool::ComputePool;
@@ -75,8 +75,7 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
 
 /// The identity that the guard above grants everything.
 pub fn identity() -> Arc<Identity> {
-    let presented = Presented { certificate: None, plaintext: true };
-    Arc::new(Plaintext.authenticate(&presented).unwrap().unwrap())
+    Arc::new(Identity::new(Mechanism::Plaintext, "plaintext".into(), None))
 }
 
 /// Committed samples of one model.
