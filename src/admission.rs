@@ -9,7 +9,10 @@ use crate::reason::Reason;
 use in_flight::Slot;
 use rbac::AccessPolicy;
 pub use rpc::Rpc;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One question at the door.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +29,86 @@ pub struct Denial {
     /// The reason, for audit and caller alike.
     pub reason: Reason,
     /// What the caller can do about it.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
+    /// When trying again makes sense, if it does.
+    pub retry_after: Option<Duration>,
+    /// What a new token would have to say, if a new token would do.
+    pub challenge: Option<Challenge>,
+    /// For auditors alone: the rule or the limit that decided. Never a value of the request.
+    pub detail: String,
+}
+
+impl Denial {
+    /// For `reason`, in words for the caller.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, message: message.into(), retry_after: None, challenge: None, detail: String::new() }
+    }
+}
+
+/// What a token has to say before its bearer is admitted (RFC 9470; Entra ID's claims challenge).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// Authentication contexts that have to be satisfied.
+    pub acrs: Vec<String>,
+    /// Whether more than one factor is asked for (`amr` with `mfa`).
+    pub mfa: bool,
+    /// Whether the device has to be compliant.
+    pub device_compliant: bool,
+    /// How long ago the person may have authenticated.
+    pub max_age: Option<Duration>,
+}
+
+/// What of the model's answer a caller may have.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// The most likely class, without its score: the least that helps to extract the model.
+    Label,
+    /// Every score, rounded to two decimals.
+    Rounded,
+    /// Everything that the model publishes.
+    #[default]
+    Full,
+}
+
+/// Who is served first when not everybody can be; it comes from the role alone.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Gives way to everybody.
+    Batch,
+    /// Between the two.
+    #[default]
+    Standard,
+    /// A person is waiting beside a patient.
+    Clinical,
 }
 
 /// What passing a gate gave; held as long as the call lasts.

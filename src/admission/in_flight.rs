@@ -35,10 +35,7 @@ impl Gate for InFlight {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         let slot = Slot(Arc::clone(&self.count));
         if before >= self.max {
-            return Err(Denial {
-                reason: Reason::Overloaded,
-                message: "too many requests in flight; try again later",
-            });
+            return Err(Denial::new(Reason::Overloaded, "too many requests in flight; try again later"));
         }
         Ok(Permit::Slot(slot))
     }

@@ -118,10 +118,7 @@ impl Gate for AccessPolicy {
     fn pass(&self, ask: &Ask<'_>) -> Result<Permit, Denial> {
         match self.role_for(ask.identity.principal(), ask.rpc, None) {
             Some(_) => Ok(Permit::Free),
-            None => Err(Denial {
-                reason: Reason::MethodForbidden,
-                message: "none of your roles may call this method",
-            }),
+            None => Err(Denial::new(Reason::MethodForbidden, "none of your roles may call this method")),
         }
     }
 }
