@@ -1,4 +1,4 @@
-# What one does with a clone. Everything lands in it: target/, .onnxruntime/, .tools/, .venv*/, demo/.
+# What one does with a clone. Everything lands in it: target/, .onnxruntime/, .tools/, .venv*/, demo/, node_modules/ of a test.
 
 asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
@@ -29,7 +29,7 @@ check: fetch ## format, lints, documentation, architecture, supply chain
 	cargo test --locked --test architecture
 	scripts/supply-chain
 
-interop: build ## the published clients and a collector against the release (ARGS goes to pytest)
+interop: build ## published clients, a collector, an OpenID provider and Envoy against the release (ARGS goes to pytest)
 	ASEPSIS_BINARY=$(asepsis) scripts/interop $(ARGS)
 
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
@@ -49,4 +49,4 @@ fetch: ## ONNX Runtime, into .onnxruntime/
 
 clean: ## everything that the targets above made
 	cargo clean
-	rm -rf .onnxruntime .tools .venv .venv-interop .pytest_cache demo
+	rm -rf .onnxruntime .tools .venv .venv-interop .pytest_cache tests/interop/oidc/node_modules demo

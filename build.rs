@@ -1,14 +1,24 @@
 //! Compiles `proto/` without protoc: messages once, and service stubs that point at those messages.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=tests/it/proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    ours(&out, "inference", (".inference", "crate::proto"))?;
+    ours(&out, "asepsis", (".asepsis.v1", "crate::proto::operations"))?;
+    agent_of_the_tests(&out)
+}
+
+/// `proto/NAME.proto`: its descriptors, with those of what it imports, its messages and its services. The
+/// messages of `package` stand in `module`.
+fn ours(out: &Path, name: &str, (package, module): (&str, &str)) -> Result<(), Box<dyn Error>> {
     let mut compiled = protox::Compiler::new(["proto"])?;
-    compiled.open_file("inference.proto")?;
+    compiled.include_imports(true).open_file(format!("{name}.proto"))?;
+    std::fs::write(out.join(format!("{name}.bin")), compiled.encode_file_descriptor_set())?;
     let descriptors = compiled.file_descriptor_set();
-    std::fs::write(out.join("inference.bin"), compiled.encode_file_descriptor_set())?;
 
     let messages = out.join("messages");
     std::fs::create_dir_all(&messages)?;
@@ -21,8 +31,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_transport(false)
         // The count of elements before prost sees a message: src/transport/codec.rs.
         .codec_path("crate::transport::codec::BoundedCodec")
-        .extern_path(".inference", "crate::proto")
+        .extern_path(package, module)
         .out_dir(&services)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// The server's side of the SPIFFE Workload API, for the tests' agent; no part of the library.
+fn agent_of_the_tests(out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut compiled = protox::Compiler::new(["tests/it/proto"])?;
+    let descriptors = compiled.open_file("workload.proto")?.file_descriptor_set();
+    let agent = out.join("agent");
+    std::fs::create_dir_all(&agent)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .out_dir(agent)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,28 +7,15 @@
 mod house;
 
 use asepsis::admission::Rpc;
-use asepsis::clock::Now;
-use asepsis::guard::{Head, Visitor};
 use asepsis::proto::ModelInferRequest;
-use asepsis::trace::RequestId;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-
-fn head(n: u64) -> Head {
-    Head {
-        now: Now::read(),
-        request_id: RequestId::new(u128::from(n)),
-        rpc: Some(Rpc::ModelInfer),
-        parent: None,
-        timeout: None,
-    }
-}
 
 fn guarded(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for model in ["wdbc", "digits", "pneumonia"] {
         let guard = house::guard();
-        let visitor = Visitor { identity: Ok(house::identity()) };
+        let visitor = house::visitor();
         let request = house::request(model, &house::samples(model).clean[0]);
         let mut group = criterion.benchmark_group(model);
         group.bench_function("bare run, same batch", |bencher| {
@@ -45,7 +32,7 @@ fn guarded(criterion: &mut Criterion) {
                 || request.clone(),
                 |request: ModelInferRequest| {
                     n += 1;
-                    let call = guard.admit(&visitor, &head(n)).unwrap();
+                    let call = guard.admit(&visitor, &house::head(n, Rpc::ModelInfer)).unwrap();
                     black_box(runtime.block_on(guard.serve(call, request)))
                 },
                 BatchSize::SmallInput,

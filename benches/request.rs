@@ -22,13 +22,14 @@ mod house;
 #[path = "../tests/it/sidecar.rs"]
 mod sidecar;
 
+use asepsis::clock::Now;
 use asepsis::guard::{Phase, Visitor};
-use asepsis::identity::certificate::Certificate;
 use asepsis::proto::model_infer_response::InferOutputTensor;
 use asepsis::proto::{ModelInferRequest, ModelInferResponse};
+use asepsis::transport::Limits;
 use asepsis::transport::client::{Client, Outcome, Target};
 use asepsis::transport::listener::{self, Listener, Reception};
-use asepsis::transport::{Limits, tls};
+use asepsis::transport::tls::{self, Tls};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use sidecar::{PATIENCE, Sidecar, client_tls, pki};
@@ -99,17 +100,12 @@ fn start_echo(runtime: &tokio::runtime::Runtime, classes: usize) -> Target {
         client_ca: Some(pki().join("ca.pem")),
         ..tls::Settings::default()
     };
-    let reception = Arc::new(Reception {
-        tls: Some(tls::acceptor(&settings).unwrap()),
-        authenticators: vec![Box::new(Certificate::default())],
-        limits: Limits::default(),
-        on_failure: Box::new(|_| {}),
-        connections: Arc::new(tokio::sync::Semaphore::new(64)),
-    });
+    let tls = Tls::start(&settings, Now::read()).unwrap();
+    let reception = Arc::new(Reception::new(Some(tls), &Limits::default(), |_, _| {}));
     let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
     runtime.spawn(async move {
         let _alive = phase;
-        let echo = move |_: Visitor| Echo(response.clone());
+        let echo = move |_: Arc<Visitor>| Echo(response.clone());
         listener::serve(Listener::Tcp(listener), reception, phases, echo).await;
     });
     Target::Tcp { host: "127.0.0.1".into(), port }

@@ -1,27 +1,33 @@
 //! May this caller ask this, now? Decided from the headers alone, before a byte of the body is decoded.
+//!
+//! [`Admission::admit`] is a straight line: rules and conditions, a place among the calls in flight, rate and
+//! quota. What it gives is the proof that all of them were asked.
 
+pub mod accounts;
+#[cfg(feature = "cedar")]
+pub mod cedar;
+pub mod conditional;
+pub mod emergency;
 pub mod in_flight;
+pub mod rate_limit;
 pub mod rbac;
 pub mod rpc;
 
+use crate::clock::Now;
 use crate::identity::Identity;
 use crate::reason::Reason;
-use in_flight::Slot;
-use rbac::AccessPolicy;
+use accounts::Account;
+use arc_swap::ArcSwap;
+use emergency::{Assumed, Emergencies, Ended, Window};
+use in_flight::{InFlight, Slot};
+use rate_limit::{Budgets, Paid, Work};
+use rbac::{AccessPolicy, Grant, Question};
 pub use rpc::Rpc;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// One question at the door.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// Who asks.
-    pub identity: &'a Identity,
-    /// For which method.
-    pub rpc: Rpc,
-}
 
 /// Why the door stays shut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,62 +117,152 @@ pub enum Priority {
     Clinical,
 }
 
-/// What passing a gate gave; held as long as the call lasts.
-#[derive(Debug)]
-pub enum Permit {
-    /// Nothing to give back.
-    Free,
-    /// A place among the calls in flight.
-    Slot(Slot),
+/// Everything that `access.toml` says, as it stood at one moment.
+pub struct Access {
+    /// Who may do what.
+    pub policy: AccessPolicy,
+    /// How much of it.
+    pub budgets: Budgets,
 }
 
-/// One condition of entry.
-pub trait Gate: Send + Sync {
-    /// Lets the call pass, or says why not.
-    ///
-    /// # Errors
-    /// The denial that the caller is told.
-    fn pass(&self, ask: &Ask<'_>) -> Result<Permit, Denial>;
-}
-
-/// A call that may be made: the proof that identity and every gate were asked.
-#[derive(Debug)]
-pub struct Admitted {
+/// An identity under one access policy: what is worked out once, for all calls that it makes under it.
+pub struct Standing {
     identity: Arc<Identity>,
-    rpc: Rpc,
-    policy: Arc<AccessPolicy>,
-    _permits: Vec<Permit>,
+    access: Arc<Access>,
+    roles: rbac::Standing,
+    account: Arc<Account>,
 }
 
-/// All gates in order, the access policy first.
+/// What a decision depends on besides the caller and the question.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// When.
+    pub now: Now,
+    /// The peer's address; `None` on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The emergency that the caller states.
+    pub emergency: Option<String>,
+}
+
+/// A call that may be made: the proof that every gate was asked.
+pub struct Admitted {
+    standing: Arc<Standing>,
+    rpc: Rpc,
+    circumstances: Circumstances,
+    grant: Grant,
+    _slot: Option<Slot>,
+}
+
+/// All gates.
 pub struct Admission {
-    policy: Arc<AccessPolicy>,
-    gates: Vec<Box<dyn Gate>>,
+    access: ArcSwap<Access>,
+    in_flight: InFlight,
+    emergencies: Emergencies,
 }
 
 impl Admission {
-    /// Access policy first, then every other gate in the order given.
+    /// Under this policy, until another one takes its place.
     #[must_use]
-    pub fn new(policy: AccessPolicy, gates: Vec<Box<dyn Gate>>) -> Self {
-        Self { policy: Arc::new(policy), gates }
+    pub fn new(access: Access, in_flight: InFlight) -> Self {
+        let access = ArcSwap::from_pointee(access);
+        Self { access, in_flight, emergencies: Emergencies::default() }
     }
 
-    /// Admits the call, or denies it.
+    /// The policy in force.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        self.access.load_full()
+    }
+
+    /// Puts another policy in force; calls that are admitted keep theirs. Accounts whose limits stay are kept.
+    pub fn replace(&self, access: Access) {
+        self.access.store(Arc::new(access));
+    }
+
+    /// What the policy in force knows of an identity.
+    #[must_use]
+    pub fn standing(&self, identity: Identity) -> Standing {
+        let access = self.access.load_full();
+        let roles = access.policy.standing(&identity);
+        let account = access.budgets.account(identity.principal());
+        Standing { identity: Arc::new(identity), access, roles, account }
+    }
+
+    /// Admits a call, or denies it. A call that is denied has cost its caller nothing of any budget.
     ///
     /// # Errors
     /// The first gate's denial.
-    pub fn admit(&self, identity: &Arc<Identity>, rpc: Rpc) -> Result<Admitted, Denial> {
-        let ask = Ask { identity, rpc };
-        let mut permits = vec![self.policy.pass(&ask)?];
-        for gate in &self.gates {
-            permits.push(gate.pass(&ask)?);
+    pub fn admit(
+        &self,
+        standing: &Arc<Standing>,
+        rpc: Rpc,
+        circumstances: Circumstances,
+    ) -> Result<Admitted, Denial> {
+        let admitted = self.let_in(standing, rpc, circumstances)?;
+        if !rpc.is_operation() {
+            let Standing { access, account, .. } = &**standing;
+            access.budgets.request(account, &admitted.grant.role, admitted.circumstances.now)?;
         }
-        Ok(Admitted {
-            identity: Arc::clone(identity),
-            rpc,
-            policy: Arc::clone(&self.policy),
-            _permits: permits,
-        })
+        Ok(admitted)
+    }
+
+    /// Lets a stream in, whose messages are then admitted one by one: it costs nothing of a budget, and holds a
+    /// place as long as it lasts.
+    ///
+    /// # Errors
+    /// The first gate's denial.
+    pub fn let_in(
+        &self,
+        standing: &Arc<Standing>,
+        rpc: Rpc,
+        circumstances: Circumstances,
+    ) -> Result<Admitted, Denial> {
+        let grant = standing.decide(rpc, None, &circumstances)?;
+        let Standing { access, account, .. } = &**standing;
+        // An overload must not shut out those who could end it.
+        let slot = (!rpc.is_operation())
+            .then(|| self.in_flight.enter(&access.budgets, account, &grant.role, grant.priority))
+            .transpose()?;
+        Ok(Admitted { standing: Arc::clone(standing), rpc, circumstances, grant, _slot: slot })
+    }
+
+    /// Assumes a role for an emergency; within its time it is assumed already.
+    ///
+    /// # Errors
+    /// It was assumed too often today.
+    pub fn assume(&self, admitted: &Admitted, assumed: &Assumed) -> Result<Window, Denial> {
+        self.emergencies.assume(admitted.identity().principal(), assumed, admitted.circumstances.now)
+    }
+
+    /// Emergencies that are over since the last time.
+    #[must_use]
+    pub fn emergencies_ended(&self, now: Now) -> Vec<Ended> {
+        self.emergencies.ended(now)
+    }
+
+    /// Emergencies that last.
+    #[must_use]
+    pub fn emergencies_open(&self, now: Now) -> usize {
+        self.emergencies.open(now)
+    }
+}
+
+impl Standing {
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn decide(
+        &self,
+        rpc: Rpc,
+        model: Option<(&str, Option<u32>)>,
+        circumstances: &Circumstances,
+    ) -> Result<Grant, Denial> {
+        let Circumstances { now, address, emergency } = circumstances;
+        let question = Question { rpc, model, now: *now, address: *address, emergency: emergency.as_deref() };
+        self.access.policy.decide(&self.roles, &self.identity, &question)
     }
 }
 
@@ -174,7 +270,13 @@ impl Admitted {
     /// Who asks.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.standing.identity
+    }
+
+    /// The caller under the policy in force when the call was admitted.
+    #[must_use]
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// Which method was admitted.
@@ -183,21 +285,26 @@ impl Admitted {
         self.rpc
     }
 
-    /// The role that grants this method on this model; `None` when no role does.
+    /// What opened the door for this method.
     #[must_use]
-    pub fn role_for(&self, model: &str) -> Option<&str> {
-        self.policy.role_for(self.identity.principal(), self.rpc, Some(model))
+    pub fn grant(&self) -> &Grant {
+        &self.grant
     }
 
-    /// The role that opened the door for this method.
-    #[must_use]
-    pub fn role(&self) -> Option<&str> {
-        self.policy.role_for(self.identity.principal(), self.rpc, None)
+    /// What the caller may have of this method on this model, of a version if one is meant.
+    ///
+    /// # Errors
+    /// No role grants it, a rule denies it, or a condition is not met.
+    pub fn grant_for(&self, model: &str, version: Option<u32>) -> Result<Grant, Denial> {
+        self.standing.decide(self.rpc, Some((model, version)), &self.circumstances)
     }
 
-    /// Whether one of the caller's roles may know what was done with its answers.
-    #[must_use]
-    pub fn sees_action(&self) -> bool {
-        self.policy.sees_action(self.identity.principal())
+    /// Pays for the run that is about to be made, before it is made.
+    ///
+    /// # Errors
+    /// A rate or a quota is used up, or the model's places are; then nothing is paid.
+    pub fn pay(&self, grant: &Grant, model: &str, work: Work) -> Result<Paid, Denial> {
+        let Standing { access, account, .. } = &*self.standing;
+        access.budgets.work(account, &grant.role, model, work, self.circumstances.now)
     }
 }

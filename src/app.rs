@@ -3,34 +3,40 @@
 //! The data runtime answers callers. The admin runtime answers probes and scrapes, exports spans and waits
 //! for signals, so that an overload of the one cannot silence the other.
 
+pub mod access;
+mod trust;
+mod upkeep;
+
 use crate::admin;
 use crate::admission::Admission;
 use crate::admission::in_flight::InFlight;
-use crate::admission::rbac::AccessPolicy;
 use crate::audit::file::FileLedger;
 use crate::audit::{Auditor, Observer};
 use crate::catalog::{Catalog, Loader, Repository};
+use crate::clock::Now;
 use crate::config::Config;
-use crate::guard::{Guard, Phase};
-use crate::identity::Authenticator;
-use crate::identity::certificate::Certificate;
-use crate::identity::plaintext::Plaintext;
+use crate::guard::{Guard, Phase, Visitor};
 use crate::inference::ort::Runtime as OnnxRuntime;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
+use crate::reload::{Reloadable, Reloader};
 use crate::telemetry::Telemetry;
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
-use crate::transport::listener::{self, Listener, Reception};
-use crate::transport::tls;
+use crate::transport::jwks;
+use crate::transport::listener::{self, HandshakeFailure, Listener, Reception};
+use crate::transport::operations::Operations;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use trust::Trust;
+use upkeep::Upkeep;
 
 /// Why the sidecar does not start: every problem that was found.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,7 @@ pub struct App {
     admin: Runtime,
     guard: Arc<Guard>,
     telemetry: Arc<Telemetry>,
+    upkeep: Arc<Upkeep>,
     serving: Vec<JoinHandle<()>>,
     addresses: Addresses,
     drain_delay: Duration,
@@ -64,6 +71,8 @@ pub struct Addresses {
     pub unix: Option<PathBuf>,
     /// Probes and metrics.
     pub admin: Option<SocketAddr>,
+    /// What operators may ask.
+    pub operations: Option<SocketAddr>,
 }
 
 /// Cores, which bound what can run at once.
@@ -92,28 +101,21 @@ pub fn loader(config: &Config) -> Result<Loader, StartError> {
     })
 }
 
-/// The access policy, checked against the models of the repository.
-///
-/// # Errors
-/// The file cannot be read, or has a mistake.
-pub fn access_policy(path: &Path, repository: &Repository) -> Result<AccessPolicy, StartError> {
-    let at = |problem: String| StartError(vec![format!("access.policy: {}: {problem}", path.display())]);
-    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
-    let models = repository.names().map_err(|error| at(error.to_string()))?;
-    AccessPolicy::parse(&text, &models).map_err(|error| at(error.to_string()))
-}
-
 impl App {
     /// Starts everything; when this returns, callers are answered.
     ///
     /// # Errors
     /// What keeps it from starting. Nothing is left running.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        let now = Now::read();
         let admin = runtime("admin", 1)?;
         let data = runtime("data", cores())?;
+        let epoch = Arc::default();
+        let mut trust = Trust::start(config, admin.handle(), &epoch, now)?;
+        let provider = trust.provider.take();
         let repository = Repository::new(&config.models.repository);
-        let policy = access_policy(&config.access.policy, &repository)?;
-        let tls = acceptor(config)?;
+        let source = access::Source::new(&config.access, repository.clone(), trust.keys.clone());
+        let access = source.start(now)?;
         let catalog = Catalog::start(repository, loader(config)?)
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let ledger = Arc::new(FileLedger::open(&config.audit).map_err(StartError::one)?);
@@ -121,7 +123,10 @@ impl App {
         let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
         let guard = Arc::new(Guard {
-            admission: Admission::new(policy, vec![Box::new(in_flight)]),
+            authenticators: trust.authenticators(config),
+            jwt: trust.jwt.clone(),
+            admission: Admission::new(access, in_flight),
+            epoch,
             catalog,
             auditor: Arc::new(Auditor::new(
                 Box::new(Arc::clone(&ledger)),
@@ -134,19 +139,37 @@ impl App {
             timeout: Duration::from_millis(config.limits.request_timeout_ms),
             phase: watch::Sender::new(Phase::Serving),
         });
+        let upkeep = Arc::new(keep(&guard, &telemetry, trust, source, now));
         let mut app = Self {
             data,
             admin,
             guard,
             telemetry,
+            upkeep,
             serving: Vec::new(),
             addresses: Addresses::default(),
             drain_delay: Duration::from_millis(config.limits.drain_delay_ms),
             drain_timeout: Duration::from_millis(config.limits.drain_timeout_ms),
         };
-        app.listen(config, tls)?;
+        app.listen(config)?;
+        app.listen_operations(config)?;
         app.listen_admin(config, ledger)?;
+        app.upkeep.gauges(&app.telemetry);
+        if let (Some(jwt), Some(provider)) = (&app.upkeep.jwt, provider) {
+            let epoch = Arc::clone(&app.guard.epoch);
+            let on_change = move || {
+                epoch.fetch_add(1, Ordering::AcqRel);
+            };
+            app.admin.spawn(jwks::run(Arc::clone(jwt), provider, on_change));
+        }
+        app.admin.spawn(Arc::clone(&app.upkeep).run());
         Ok(app)
+    }
+
+    /// Reads certificates, revocation, policy and keys anew, as on SIGHUP. What cannot be used is logged, recorded
+    /// and told; the last good one stays.
+    pub fn reload(&self) -> Vec<(&'static str, Result<(), String>)> {
+        self.upkeep.reloader.reload_all(Now::read())
     }
 
     /// Where it listens.
@@ -164,7 +187,7 @@ impl App {
     /// Takes everything down: not ready, a delay, GOAWAY, calls in flight finish, and a hard stop for those
     /// that do not. `hurry` cuts the waiting short.
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let Self { data, admin, guard, telemetry, serving, drain_delay, drain_timeout, .. } = self;
+        let Self { data, admin, guard, telemetry, upkeep, serving, drain_delay, drain_timeout, .. } = self;
         admin.block_on(async {
             let orderly = async {
                 guard.phase.send_replace(Phase::Leaving);
@@ -188,12 +211,14 @@ impl App {
         });
         // Dropping the tasks drops their open entries, which records them as abandoned.
         data.shutdown_timeout(Duration::from_secs(1));
+        upkeep.close_minute(Now::read());
+        drop(upkeep);
         telemetry.shutdown();
         drop(guard);
         admin.shutdown_timeout(Duration::from_secs(1));
     }
 
-    fn listen(&mut self, config: &Config, tls: Option<tls::Acceptor>) -> Result<(), StartError> {
+    fn listen(&mut self, config: &Config) -> Result<(), StartError> {
         let mut listeners = Vec::new();
         if let Some(address) = &config.listen.grpc {
             let listener = self.data.block_on(TcpListener::bind(address));
@@ -203,17 +228,12 @@ impl App {
         }
         if let Some(path) = &config.listen.unix {
             let _inside = self.data.enter();
-            listeners.push(Listener::Unix(unix(path)?));
+            listeners.push(Listener::Unix(unix(path, !config.forwarded.unix_uids.is_empty())?));
             self.addresses.unix = Some(path.clone());
         }
-        let telemetry = Arc::clone(&self.telemetry);
-        let reception = Arc::new(Reception {
-            tls,
-            authenticators: authenticators(config),
-            limits: config.limits.clone(),
-            on_failure: Box::new(move |failure| telemetry.handshake_failed(failure.as_str())),
-            connections: Arc::new(Semaphore::new(config.limits.connections_max)),
-        });
+        let mut reception = self.reception(config);
+        reception.unix_uids.clone_from(&config.forwarded.unix_uids);
+        let reception = Arc::new(reception);
         let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), &config.limits);
         let services = Services::new(inference, &config.limits, config.listen.reflection);
         let services = services.map_err(StartError::one)?;
@@ -225,6 +245,37 @@ impl App {
             self.serving.push(self.data.spawn(serving));
         }
         Ok(())
+    }
+
+    /// Operators come in by a port of their own, on the admin runtime: no overload can shut them out.
+    fn listen_operations(&mut self, config: &Config) -> Result<(), StartError> {
+        // What may be asked there takes a name, which only TLS can vouch for.
+        let Some(address) = config.listen.operations.as_ref().filter(|_| self.upkeep.tls.is_some()) else {
+            return Ok(());
+        };
+        let listener = self.admin.block_on(TcpListener::bind(address));
+        let listener = listener.map_err(|e| StartError::one(format!("listen.operations: {address}: {e}")))?;
+        self.addresses.operations = listener.local_addr().ok();
+        let control = Arc::clone(&self.upkeep) as _;
+        let operations = Operations::new(Arc::clone(&self.guard), control);
+        let services = Services::for_operators(operations, &config.limits);
+        let door = move |visitor| Door::new(Arc::clone(&services), visitor);
+        let reception = Arc::new(self.reception(config));
+        let phase = self.guard.phase.subscribe();
+        self.serving.push(self.admin.spawn(listener::serve(Listener::Tcp(listener), reception, phase, door)));
+        Ok(())
+    }
+
+    fn reception(&self, config: &Config) -> Reception {
+        let (telemetry, auditor) = (Arc::clone(&self.telemetry), Arc::clone(&self.guard.auditor));
+        Reception::new(
+            self.upkeep.tls.clone(),
+            &config.limits,
+            move |failure: HandshakeFailure, visitor: &Visitor| {
+                telemetry.handshake_failed(failure.as_str());
+                auditor.handshake_failed(visitor.place());
+            },
+        )
     }
 
     fn listen_admin(&mut self, config: &Config, ledger: Arc<FileLedger>) -> Result<(), StartError> {
@@ -268,23 +319,34 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
     builder.worker_threads(threads).thread_name(name).enable_all().build().map_err(StartError::one)
 }
 
-fn acceptor(config: &Config) -> Result<Option<tls::Acceptor>, StartError> {
-    if config.tls.plaintext {
-        tracing::warn!("serving without TLS, as configured (tls.plaintext)");
-        return Ok(None);
+/// What is read anew, and what else goes on without a request.
+fn keep(
+    guard: &Arc<Guard>,
+    telemetry: &Arc<Telemetry>,
+    trust: Trust,
+    source: access::Source,
+    now: Now,
+) -> Upkeep {
+    let mut sources = trust.sources();
+    sources.push(Arc::new(access::Reloads { source, guard: Arc::clone(guard) }) as Arc<dyn Reloadable>);
+    let (auditor, telemetry) = (Arc::clone(&guard.auditor), Arc::clone(telemetry));
+    let told = move |source: &str, outcome: &Result<(), String>| {
+        upkeep::reloaded(&auditor, &telemetry, source, outcome, Now::read());
+    };
+    let Trust { tls, jwt, workload, .. } = trust;
+    Upkeep {
+        guard: Arc::clone(guard),
+        reloader: Arc::new(Reloader::new(sources, Arc::clone(&guard.epoch), Box::new(told), now)),
+        tls,
+        jwt,
+        workload,
+        started: now.wall,
     }
-    tls::acceptor(&config.tls).map(Some).map_err(StartError::one)
 }
 
-fn authenticators(config: &Config) -> Vec<Box<dyn Authenticator>> {
-    if config.tls.plaintext {
-        return vec![Box::new(Plaintext)];
-    }
-    vec![Box::new(Certificate { trust_domains: config.tls.trust_domains.clone() })]
-}
-
-/// A Unix socket that only this user may use; one that a dead process left is replaced.
-fn unix(path: &Path) -> Result<UnixListener, StartError> {
+/// A Unix socket that only this user may use; one that a dead process left is replaced. `shared` with the users of
+/// proxies, anybody may connect and the listener asks the kernel who it is.
+fn unix(path: &Path, shared: bool) -> Result<UnixListener, StartError> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let at = |error: std::io::Error| StartError(vec![format!("listen.unix: {}: {error}", path.display())]);
     let socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
@@ -293,6 +355,7 @@ fn unix(path: &Path) -> Result<UnixListener, StartError> {
         std::fs::remove_file(path).map_err(at)?;
     }
     let listener = UnixListener::bind(path).map_err(at)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(at)?;
+    let mode = if shared { 0o666 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(at)?;
     Ok(listener)
 }

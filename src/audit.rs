@@ -7,6 +7,7 @@ pub mod chain;
 pub mod entry;
 pub mod file;
 pub mod memory;
+pub mod tally;
 pub mod verify;
 
 pub use entry::{Entry, Opening};
@@ -17,7 +18,8 @@ pub use crate::reason::StageTime;
 use crate::reason::{Action, Reason, Status};
 use crate::trace::{RequestId, TraceParent};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
+use tally::{Tally, Turned};
 
 /// What the ledger keeps of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Record {
     pub client_id: String,
     /// Who asked; empty if nobody could be identified.
     pub principal: String,
+    /// The workload that carried the call of a person or a key; empty if none did.
+    pub workload: String,
     /// The role that allowed it; empty if none did.
     pub role: String,
     /// The method; `None` for a path that is no method.
@@ -44,8 +48,35 @@ pub struct Record {
     pub reason: Reason,
     /// The status the caller saw.
     pub status: Status,
-    /// What an auditor may know beyond the reason: the detector that spoke, or the field to mend.
+    /// What an auditor may know beyond the reason: the detector that spoke, the rule that denied, or the field
+    /// to mend.
     pub detail: String,
+    /// The stated reason of a call under emergency access, from the policy's closed list; empty otherwise.
+    pub emergency: String,
+}
+
+impl Record {
+    /// Nothing is known yet: a request that was abandoned before anything was.
+    #[must_use]
+    pub fn blank(request_id: RequestId, now: Now) -> Self {
+        let time = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            time_us: i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
+            request_id,
+            client_id: String::new(),
+            principal: String::new(),
+            workload: String::new(),
+            role: String::new(),
+            rpc: None,
+            model: String::new(),
+            version: String::new(),
+            action: Action::Abandoned,
+            reason: Reason::HungUp,
+            status: Status::Cancelled,
+            detail: String::new(),
+            emergency: String::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -54,8 +85,6 @@ impl Record {
     pub(crate) fn trial(number: u32) -> Self {
         Self {
             time_us: i64::from(number),
-            request_id: RequestId::new(number.into()),
-            client_id: String::new(),
             principal: "dns:ward".to_owned(),
             role: "clinician".to_owned(),
             rpc: Some(Rpc::ModelInfer),
@@ -64,7 +93,7 @@ impl Record {
             action: Action::Allowed,
             reason: Reason::Clean,
             status: Status::Ok,
-            detail: String::new(),
+            ..Self::blank(RequestId::new(number.into()), Now::read())
         }
     }
 }
@@ -87,6 +116,8 @@ pub struct Outcome {
 pub struct Observation {
     /// When the entry was opened.
     pub opened: Now,
+    /// Where the call came from: an address, or `unix`. Written only where nobody could be identified.
+    pub peer: String,
     /// When it was closed.
     pub closed: Instant,
     /// The stages that happened, in order of their end.
@@ -158,6 +189,8 @@ pub struct Auditor {
     ledger: Box<dyn Ledger>,
     observers: Vec<Arc<dyn Observer>>,
     pseudonym_key: aws_lc_rs::hmac::Key,
+    /// Those whom nobody knows, counted, so that they cannot flood the ledger.
+    tally: Tally,
 }
 
 impl Auditor {
@@ -165,7 +198,7 @@ impl Auditor {
     #[must_use]
     pub fn new(ledger: Box<dyn Ledger>, observers: Vec<Arc<dyn Observer>>, pseudonym_key: &[u8]) -> Self {
         let pseudonym_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pseudonym_key);
-        Self { ledger, observers, pseudonym_key }
+        Self { ledger, observers, pseudonym_key, tally: Tally::default() }
     }
 
     /// The caller's id of its request as it may be kept: as it stands if it matches
@@ -186,8 +219,56 @@ impl Auditor {
         self.ledger.waits()
     }
 
+    /// Records what is no request: a reload, an emergency that began. Telemetry of requests does not see it.
+    ///
+    /// # Errors
+    /// The ledger did not keep it.
+    pub fn event(&self, record: &Record) -> Result<(), LedgerError> {
+        self.ledger.append(record).inspect_err(|error| {
+            tracing::error!(%error, reason = record.reason.as_str(), "an event could not be recorded");
+        })
+    }
+
+    /// Counts a TLS handshake that failed; it is recorded with the others of its peer and minute.
+    pub fn handshake_failed(&self, peer: &str) {
+        self.tally.count(peer, Reason::HandshakeFailed);
+    }
+
+    /// Records those who were turned away unknown since the last time, one entry a peer and reason. To be called
+    /// once a minute; `id` gives each entry its request id.
+    ///
+    /// # Errors
+    /// The ledger did not keep one of them; the counts of those before it are kept.
+    pub fn close_tally(&self, now: Now, mut id: impl FnMut() -> RequestId) -> Result<(), LedgerError> {
+        for Turned { peer, reason, count } in self.tally.drain() {
+            let record = Record {
+                action: Action::Refused,
+                reason,
+                status: reason.status(),
+                detail: format!("peer={peer} count={count}"),
+                ..Record::blank(id(), now)
+            };
+            self.event(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the record. Of those whom nobody knows, the first of a peer and minute is written as it is and the
+    /// others are counted: whoever has no credential cannot flood the ledger.
+    fn keep(&self, closed: &mut ClosedEntry) -> Result<(), LedgerError> {
+        let (record, peer) = (&mut closed.record, &closed.observation.peer);
+        if !matches!(record.reason, Reason::NoCredential | Reason::BadCredential | Reason::GroupsOverage) {
+            return self.ledger.append(record);
+        }
+        if !self.tally.first(peer, record.reason) {
+            return Ok(());
+        }
+        record.detail = format!("peer={peer}");
+        self.ledger.append(record)
+    }
+
     fn close(&self, closed: &mut ClosedEntry) -> Result<(), LedgerError> {
-        let kept = self.ledger.append(&closed.record);
+        let kept = self.keep(closed);
         if kept.is_err() {
             // What could not be recorded is not answered: metrics and spans must say so too.
             closed.record.action = Action::Refused;

@@ -4,8 +4,10 @@ pub mod load;
 pub mod repository;
 mod trial;
 
-use crate::admission::Admitted;
+use crate::admission::rbac::{Grant, NO_MODEL};
+use crate::admission::{Admitted, Denial};
 use crate::judgement::Served;
+use crate::reason::Reason;
 use arc_swap::ArcSwap;
 pub use load::{LoadError, Loader};
 pub use repository::{Repository, VersionPath};
@@ -27,10 +29,14 @@ pub struct Catalog {
     changes: watch::Sender<u64>,
 }
 
+/// A version that was opened, and what its caller may have of it.
+pub type Opened = (Arc<Served>, Grant);
+
 /// The model does not exist, or this caller may not know that it does: they look alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such model for this caller")]
-pub struct NotForYou;
+#[must_use]
+pub fn not_for_you() -> Denial {
+    Denial::new(Reason::ModelForbidden, NO_MODEL)
+}
 
 /// One version in the index of the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +77,19 @@ impl Catalog {
     /// The version asked for, or the newest when `version` is empty, if this caller may ask it.
     ///
     /// # Errors
-    /// Unknown and forbidden alike.
-    pub fn open(&self, caller: &Admitted, name: &str, version: &str) -> Result<Arc<Served>, NotForYou> {
-        caller.role_for(name).ok_or(NotForYou)?;
+    /// Unknown and forbidden alike, or a condition that is not met.
+    pub fn open(&self, caller: &Admitted, name: &str, version: &str) -> Result<Opened, Denial> {
         let shelf = self.shelf.load();
-        let versions = shelf.get(name).ok_or(NotForYou)?;
+        let versions = shelf.get(name).ok_or_else(not_for_you)?;
         let found = if version.is_empty() {
-            versions.values().next_back()
+            versions.iter().next_back()
         } else {
             let number = version.parse::<u32>().ok().filter(|number| number.to_string() == version);
-            number.and_then(|number| versions.get(&number))
+            number.and_then(|number| versions.get_key_value(&number))
         };
-        found.map(Arc::clone).ok_or(NotForYou)
+        let (number, served) = found.ok_or_else(not_for_you)?;
+        let grant = caller.grant_for(name, Some(*number))?;
+        Ok((Arc::clone(served), grant))
     }
 
     /// Changes whenever a model is loaded or unloaded.
@@ -120,8 +127,8 @@ impl Catalog {
     pub fn index(&self, caller: &Admitted) -> Vec<Listed> {
         let shelf = self.shelf.load();
         let on_disk = self.repository.versions().unwrap_or_default();
-        let visible = on_disk.into_iter().filter(|path| caller.role_for(&path.name).is_some());
-        let list = visible.map(|path| {
+        let visible = |path: &VersionPath| caller.grant_for(&path.name, Some(path.version)).is_ok();
+        let list = on_disk.into_iter().filter(visible).map(|path| {
             let ready = shelf.get(&path.name).is_some_and(|versions| versions.contains_key(&path.version));
             Listed { name: path.name, version: path.version, ready }
         });

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the exit codes that scripts rely on.
 
+pub mod access;
 pub mod audit;
 pub mod calibrate;
 pub mod certs;
@@ -7,6 +8,8 @@ pub mod check;
 pub mod client;
 pub mod contract;
 pub mod demo;
+pub mod key;
+pub mod operations;
 pub mod schema;
 pub mod serve;
 
@@ -34,14 +37,23 @@ enum Command {
     Demo(demo::Args),
     /// Send one request of each kind to a running sidecar.
     Client(client::Args),
+    /// Ask something of a running sidecar as its operator.
+    #[command(subcommand)]
+    Operations(operations::Command),
     /// Make certificates for development.
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Issue, revoke or list API keys.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Write or check a model's contract.
     #[command(subcommand)]
     Contract(contract::Command),
     /// Measure clean data and write a model's calibration.
     Calibrate(calibrate::Args),
+    /// Explain what the access policy decides, or find what in it is probably not meant.
+    #[command(subcommand)]
+    Access(access::Command),
     /// Verify the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -97,9 +109,12 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Schema(args) => schema::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Client(args) => client::run(args, out),
+        Command::Operations(command) => operations::run(command, out),
         Command::Certs(command) => certs::run(command, out),
+        Command::Key(command) => key::run(command, out),
         Command::Contract(command) => contract::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),
+        Command::Access(command) => access::run(command, out),
         Command::Audit(command) => audit::run(command, out),
     }
 }

@@ -10,6 +10,7 @@ mod problem;
 
 pub use problem::{Place, Places, Problem, Problems};
 
+use crate::identity::jwt::KeySource;
 use document::Source;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -25,6 +26,14 @@ pub struct Config {
     pub listen: Listen,
     /// Certificates and versions.
     pub tls: crate::transport::tls::Settings,
+    /// The SPIFFE agent that certificates come from, if not from files.
+    pub workload_api: crate::transport::workload::Settings,
+    /// API keys, for callers that have neither a certificate nor a token.
+    pub api_keys: crate::identity::api_key::Settings,
+    /// Whose word is taken for the certificates of its callers.
+    pub forwarded: crate::identity::forwarded::Settings,
+    /// Whose bearer tokens are taken.
+    pub jwt: crate::identity::jwt::Settings,
     /// Who may do what.
     pub access: Access,
     /// The models.
@@ -56,6 +65,8 @@ pub struct Listen {
     pub grpc: Option<String>,
     /// Address and port of `/livez`, `/readyz` and `/metrics`: plain HTTP, no patient data.
     pub admin: String,
+    /// Address and port of what operators may ask, over mutual TLS. Empty: nothing of it.
+    pub operations: Option<String>,
     /// A Unix socket that serves gRPC too.
     pub unix: Option<PathBuf>,
     /// Whether gRPC reflection tells a role that may call it what there is to call.
@@ -68,6 +79,9 @@ pub struct Listen {
 pub struct Access {
     /// The file of roles and permissions. Required.
     pub policy: PathBuf,
+    /// A file of Cedar policies. A call is admitted only if they permit it as well. Needs a build with the
+    /// feature `cedar`.
+    pub cedar: Option<PathBuf>,
 }
 
 /// The models (`[models]`).
@@ -154,6 +168,10 @@ impl Config {
         let mut config = Self {
             listen: document.section("listen"),
             tls: document.section("tls"),
+            workload_api: document.section("workload_api"),
+            api_keys: document.section("api_keys"),
+            forwarded: document.section("forwarded"),
+            jwt: document.section("jwt"),
             access: document.section("access"),
             models: document.section("models"),
             onnxruntime: document.section("onnxruntime"),
@@ -183,9 +201,32 @@ impl Config {
     fn normalise(&mut self, directory: &Path) {
         let unix_alone = self.listen.unix.is_some() && !self.places.has("listen.grpc");
         self.listen.grpc = self.listen.grpc.take().filter(|address| !address.is_empty() && !unix_alone);
+        self.listen.operations = self.listen.operations.take().filter(|address| !address.is_empty());
         self.otlp.endpoint = self.otlp.endpoint.take().filter(|endpoint| !endpoint.is_empty());
-        let Self { listen, tls, access, models, onnxruntime, audit, .. } = self;
-        for path in [&mut listen.unix, &mut tls.certificate, &mut tls.key, &mut tls.client_ca] {
+        self.jwt.issuer = self.jwt.issuer.take().filter(|issuer| !issuer.is_empty());
+        if let KeySource::File(path) = self.jwt.key_source()
+            && !path.as_os_str().is_empty()
+        {
+            self.jwt.jwks = directory.join(path).to_string_lossy().into_owned();
+        }
+        let Self { listen, tls, jwt, api_keys, access, models, onnxruntime, audit, .. } = self;
+        tls.crl.0.retain(|path| !path.as_os_str().is_empty());
+        for path in tls.crl.0.iter_mut().chain(tls.trust_bundles.values_mut()) {
+            if !path.as_os_str().is_empty() {
+                *path = directory.join(&*path);
+            }
+        }
+        for path in [
+            &mut listen.unix,
+            &mut tls.certificate,
+            &mut tls.key,
+            &mut tls.client_ca,
+            &mut tls.deny_list,
+            &mut jwt.ca,
+            &mut api_keys.file,
+            &mut api_keys.secret,
+            &mut access.cedar,
+        ] {
             *path = path.take().filter(|path| !path.as_os_str().is_empty());
             if let Some(path) = path {
                 *path = directory.join(&*path);
@@ -206,6 +247,13 @@ impl Listen {
     #[must_use]
     pub fn grpc_address(&self) -> Option<SocketAddr> {
         self.grpc.as_ref()?.parse().ok()
+    }
+
+    /// The address of the operations port; `None` without one, or where `operations` is no address, which `load`
+    /// refuses.
+    #[must_use]
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations.as_ref()?.parse().ok()
     }
 
     /// The address of the admin port; `None` where `admin` is no address, which `load` refuses.
@@ -246,6 +294,7 @@ impl Default for Listen {
         Self {
             grpc: Some("127.0.0.1:8001".to_owned()),
             admin: "127.0.0.1:8002".to_owned(),
+            operations: Some("127.0.0.1:8003".to_owned()),
             unix: None,
             reflection: false,
         }

@@ -10,27 +10,36 @@ pub mod call;
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
 
-use crate::admission::{Admission, Admitted};
-use crate::audit::Auditor;
-use crate::catalog::Catalog;
+use crate::admission::rbac::Grant;
+use crate::admission::{Admission, Admitted, Standing};
+use crate::audit::{Auditor, Entry};
+use crate::catalog::{self, Catalog};
 use crate::clock::{self, Deadline};
-use crate::inference::InferenceError;
+use crate::identity::jwt::Jwt;
+use crate::identity::{self, Authenticator, Header, IdentityError, Presented};
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::intake::{self, Input, parameters};
 use crate::judgement::{Judgement, Served, judge};
 use crate::proto::ModelInferRequest;
-use crate::reason::{Reason, Stage};
+use crate::reason::Stage;
 use crate::refusal::Refusal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Everything a request passes.
 pub struct Guard {
+    /// Who establishes identities.
+    pub authenticators: Vec<Box<dyn Authenticator>>,
+    /// The one of them that takes tokens, which may have to wait for new keys.
+    pub jwt: Option<Arc<Jwt>>,
     /// Who may ask what.
     pub admission: Admission,
+    /// Counts what identities and standings rest on being read anew: certificates, keys, policy.
+    pub epoch: Arc<AtomicU64>,
     /// The models.
     pub catalog: Catalog,
     /// Where entries are closed.
@@ -71,23 +80,97 @@ impl Guard {
     /// # Errors
     /// Nobody could be identified, or a gate denied the call. The entry of a refused call is closed here.
     pub fn admit(&self, visitor: &Visitor, head: &Head) -> Result<Call, Refusal> {
-        let entry = call::open(&self.auditor, visitor, head);
-        match self.pass(visitor, head) {
+        let mut entry = call::open(&self.auditor, visitor, head);
+        match self.pass(visitor, head, &mut entry) {
             Ok(admitted) => Ok(Call::new(admitted, entry, head, self.timeout)),
             Err(refusal) => Err(call::refuse(entry, head, refusal)),
         }
     }
 
-    /// Asks identity and every gate without opening an entry: for a stream, whose messages are admitted and
-    /// recorded one by one.
+    /// Lets a stream in without opening an entry: its messages are admitted and recorded one by one.
     ///
     /// # Errors
     /// As [`Guard::admit`].
-    pub fn pass(&self, visitor: &Visitor, head: &Head) -> Result<Admitted, Refusal> {
-        let identity = visitor.identity.as_ref().map_err(Clone::clone)?;
-        identity.still_valid(head.now)?;
-        let rpc = head.rpc.ok_or_else(|| Refusal::new(Reason::Unsupported, "there is no such method"))?;
-        Ok(self.admission.admit(identity, rpc)?)
+    pub fn let_in(&self, visitor: &Visitor, head: &Head) -> Result<Admitted, Refusal> {
+        let standing = self.identify(visitor, head)?;
+        Ok(self.admission.let_in(&standing, head.method()?, head.circumstances(visitor))?)
+    }
+
+    /// Identity, then every gate.
+    fn pass(&self, visitor: &Visitor, head: &Head, entry: &mut Entry) -> Result<Admitted, Refusal> {
+        let standing = self.identify(visitor, head)?;
+        entry.identity(standing.identity());
+        let admitted = self.admission.admit(&standing, head.method()?, head.circumstances(visitor))?;
+        // A method about models is granted for good, and an emergency begins, when the model is known.
+        if !admitted.rpc().is_about_models() {
+            self.assume(&admitted, admitted.grant(), entry)?;
+        }
+        Ok(admitted)
+    }
+
+    /// Who is asking, and what the policy in force knows of it: worked out anew when the credentials differ from
+    /// those of the connection's last call, or when anything that they rest on has been read anew since.
+    ///
+    /// # Errors
+    /// Nobody could be identified.
+    pub fn identify(&self, visitor: &Visitor, head: &Head) -> Result<Arc<Standing>, IdentityError> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if let Some(known) = visitor.known(epoch, &head.credentials) {
+            known.identity().still_valid(head.now)?;
+            return Ok(known);
+        }
+        let presented = Presented { peer: &visitor.peer, credentials: &head.credentials, now: head.now };
+        let identity = identity::identify(&self.authenticators, &presented)?;
+        let standing = Arc::new(self.admission.standing(identity));
+        visitor.remember(epoch, &head.credentials, &standing);
+        Ok(standing)
+    }
+
+    /// Gives a token that names a new signing key a chance: waits until the provider's keys were asked for, as
+    /// often as that is allowed.
+    pub async fn await_key(&self, visitor: &Visitor, head: &Head) {
+        if let Some(jwt) = &self.jwt
+            && head.credentials.authorization != Header::Absent
+            && self.identify(visitor, head).is_err_and(|error| error == IdentityError::UnknownKey)
+        {
+            jwt.wait_for_keys(head.now).await;
+        }
+    }
+
+    /// Assumes a role for an emergency, where that is what grants the call; whoever is on duty hears of it at once.
+    fn assume(&self, admitted: &Admitted, grant: &Grant, entry: &mut Entry) -> Result<(), Refusal> {
+        let Some(assumed) = &grant.emergency else { return Ok(()) };
+        let window = self.admission.assume(admitted, assumed)?;
+        entry.emergency(&assumed.reason);
+        if window.started {
+            entry.alarm(assumed).map_err(|error| Refusal::unrecorded(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Opens a model that the caller may use so, and names it in the entry.
+    ///
+    /// # Errors
+    /// Unknown or forbidden, which look alike, or a condition is not met.
+    pub fn open(&self, call: &mut Call, name: &str, version: &str) -> Result<Arc<Served>, Refusal> {
+        let (served, grant) = self.catalog.open(&call.admitted, name, version)?;
+        self.assume(&call.admitted, &grant, &mut call.entry)?;
+        call.names(&served.contract.name, &served.contract.version, grant);
+        Ok(served)
+    }
+
+    /// Names a model on disk in the entry, which the caller may load or unload.
+    ///
+    /// # Errors
+    /// As [`Guard::open`].
+    pub fn find(&self, call: &mut Call, name: &str) -> Result<(), Refusal> {
+        if !self.catalog.is_on_disk(name) {
+            return Err(catalog::not_for_you().into());
+        }
+        let grant = call.admitted.grant_for(name, None)?;
+        self.assume(&call.admitted, &grant, &mut call.entry)?;
+        call.names(name, "", grant);
+        Ok(())
     }
 
     /// Whether callers should be sent here: a model is served, and no shutdown has begun.
@@ -109,13 +192,13 @@ impl Guard {
     async fn answer(&self, call: &mut Call, request: ModelInferRequest) -> Result<Answer, Refusal> {
         call.entry.client_id(&request.id);
         let started = clock::instant();
-        let served = self.catalog.open(&call.admitted, &request.model_name, &request.model_version)?;
-        call.opened(&served.contract);
+        let served = self.open(call, &request.model_name, &request.model_version)?;
         let opened = clock::instant();
         call.entry.stage(Stage::Open, started, opened);
 
-        let asked = parameters::read(&served.contract, &request)?;
+        let asked = parameters::read(&served.contract, &request, call.content())?;
         let input = intake::read(&served.contract, &request)?;
+        let _paid = call.pay(&served, &input)?;
         call.entry.stage(Stage::Decode, opened, clock::instant());
 
         let deadline = call.deadline_with(asked.timeout);
@@ -150,15 +233,14 @@ impl Guard {
         let stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
         let queued = clock::instant();
         let (model, secret) = (Arc::clone(served), self.secret.clone());
-        let reply = self.pool.run(move || {
+        let estimate = served.estimate(input.rows());
+        let reply = self.pool.run(call.priority(), estimate, deadline, move || {
             let started = clock::instant();
             (started, judge(&model, input, &secret, &interrupt))
         })?;
         let judged = tokio::time::timeout_at(deadline.instant().into(), reply).await;
         drop(stop_when_dropped);
-        let (started, judged) = judged
-            .map_err(|_| Refusal::late())?
-            .map_err(|_| Refusal::from(InferenceError::Failed("a compute thread gave no answer".into())))?;
+        let (started, judged) = judged.map_err(|_| Refusal::late())??;
         call.entry.stage(Stage::Queue, queued, started);
         Ok(judged?)
     }

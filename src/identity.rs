@@ -3,12 +3,16 @@
 //! One file a mechanism. A bad credential is never excused by a good one: every authenticator looks at what
 //! was presented, and one refusal is a refusal. A credential that no authenticator here takes is a bad one.
 
+pub mod api_key;
 pub mod certificate;
+pub mod forwarded;
+pub mod jwt;
 pub mod plaintext;
 
 use crate::clock::Now;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The other end of a connection, as TLS and the kernel vouch for it; the same for all its calls.
@@ -165,7 +169,7 @@ impl Identity {
             return Err(IdentityError::Invalid(match self.mechanisms.last() {
                 Some(Mechanism::Token) => "the token or the certificate beside it has expired",
                 Some(Mechanism::ApiKey) => "the API key or the certificate beside it has expired",
-                _ => "the client certificate has expired",
+                _ => "the client certificate has expired, or the list of revoked ones is too old",
             }));
         }
         Ok(())
@@ -237,6 +241,13 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// What was presented is of this kind and not valid.
     fn authenticate(&self, presented: &Presented<'_>) -> Result<Option<Identity>, IdentityError>;
+}
+
+/// One that something else holds on to as well.
+impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
+    fn authenticate(&self, presented: &Presented<'_>) -> Result<Option<Identity>, IdentityError> {
+        self.as_ref().authenticate(presented)
+    }
 }
 
 /// Asks every authenticator; the identities together stand if no authenticator objects.

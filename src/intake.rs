@@ -46,6 +46,12 @@ impl Input {
         self.rows
     }
 
+    /// Bytes of the tensors.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tensors.iter().map(|tensor| tensor.data().len() * tensor.data().datatype().size_bytes()).sum()
+    }
+
     /// The tensors and the number of rows, for the batch to grow in place.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Tensor>, usize) {

@@ -12,7 +12,7 @@ use crate::inference::perturbation::{Perturbation, Secret};
 use crate::inference::{Backend, Batch, InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One model version, ready to be asked and judged.
 pub struct Served {
@@ -32,6 +32,8 @@ pub struct Served {
     pub policy: Policy,
     /// Rows that may run on a runtime thread; more go to the compute threads.
     pub inline_rows_max: usize,
+    /// How long one row with its copies took when the model was loaded.
+    pub row_duration: Duration,
 }
 
 /// An answer and what is to be done with it.
@@ -45,6 +47,14 @@ pub struct Judgement {
 
 /// One row's scores, in the order of the detectors; `Err` if one of them could not measure.
 pub type Scores = Result<Vec<(Detector, Score)>, Unmeasured>;
+
+impl Served {
+    /// How long a request of `rows` rows is thought to take: what it is charged for, and waited for.
+    #[must_use]
+    pub fn estimate(&self, rows: usize) -> Duration {
+        self.row_duration.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+}
 
 impl Judgement {
     /// What the model said.

@@ -7,8 +7,10 @@
 pub mod clock;
 pub mod contract;
 pub mod digest;
+pub mod file;
 pub mod proto;
 pub mod reason;
+pub mod reload;
 pub mod tensor;
 pub mod trace;
 

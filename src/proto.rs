@@ -1,4 +1,4 @@
-//! The messages of `proto/inference.proto`, generated; service stubs live where they are used.
+//! The messages of `proto/`, generated; service stubs live where they are used.
 
 #![expect(
     missing_docs,
@@ -11,3 +11,12 @@ include!(concat!(env!("OUT_DIR"), "/messages/inference.rs"));
 
 /// The compiled descriptors, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
+
+pub mod operations {
+    //! The messages of `proto/asepsis.proto`: what an operator asks of a running sidecar.
+
+    include!(concat!(env!("OUT_DIR"), "/messages/asepsis.v1.rs"));
+
+    /// The compiled descriptors, for gRPC reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/asepsis.bin"));
+}

@@ -3,9 +3,9 @@
 //! Knows no gRPC. The message to the caller stands alone (some clients show nothing else), names the field
 //! to mend, and holds no score, threshold, detector, path or value.
 
-use crate::admission::Denial;
+use crate::admission::{Challenge, Denial};
 use crate::audit::{LedgerError, Outcome};
-use crate::catalog::{LoadError, NotForYou};
+use crate::catalog::LoadError;
 use crate::decision::Verdict;
 use crate::identity::IdentityError;
 use crate::inference::InferenceError;
@@ -21,8 +21,9 @@ pub struct Refusal {
     reason: Reason,
     status: Status,
     message: String,
-    field: Option<Field>,
+    field: Option<Box<Field>>,
     retry_after: Option<Duration>,
+    challenge: Option<Box<Challenge>>,
     detail: String,
 }
 
@@ -51,6 +52,7 @@ impl Refusal {
             message: message.into(),
             field: None,
             retry_after,
+            challenge: None,
             detail: String::new(),
         }
     }
@@ -126,13 +128,19 @@ impl Refusal {
     /// The field to mend, if it is one field.
     #[must_use]
     pub fn field(&self) -> Option<&Field> {
-        self.field.as_ref()
+        self.field.as_deref()
     }
 
     /// When trying again makes sense.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// What the caller would have to sign in with.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&Challenge> {
+        self.challenge.as_deref()
     }
 
     /// What the audit entry says.
@@ -162,13 +170,10 @@ impl From<IdentityError> for Refusal {
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        Self::new(denial.reason, denial.message)
-    }
-}
-
-impl From<NotForYou> for Refusal {
-    fn from(_: NotForYou) -> Self {
-        Self::new(Reason::ModelForbidden, "there is no such model, or none of your roles may use it so")
+        let Denial { reason, message, retry_after, challenge, detail } = denial;
+        let refusal = Self::new(reason, message);
+        let (retry_after, challenge) = (retry_after.or(refusal.retry_after), challenge.map(Box::new));
+        Self { retry_after, challenge, detail, ..refusal }
     }
 }
 
@@ -176,7 +181,7 @@ impl From<IntakeError> for Refusal {
     fn from(error: IntakeError) -> Self {
         let message = error.to_string();
         Self {
-            field: Some(Field { path: error.field, problem: error.problem }),
+            field: Some(Box::new(Field { path: error.field, problem: error.problem })),
             ..Self::new(error.reason, message)
         }
     }

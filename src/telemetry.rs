@@ -14,6 +14,7 @@ pub use otlp::OtlpError;
 pub use statistics::{ModelStatistics, Statistics};
 
 use crate::audit::{ClosedEntry, Observer};
+use crate::reason::Reason;
 use metrics::Metrics;
 use otlp::Exporter;
 use std::sync::Arc;
@@ -60,6 +61,11 @@ impl Telemetry {
     /// Counts a handshake that failed; `reason` is a word of a closed set.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.metrics.handshake_failed(reason);
+    }
+
+    /// Counts a reload of one source; `source` is a word of a closed set.
+    pub fn reloaded(&self, source: &str, reason: Reason) {
+        self.metrics.reloaded(source, reason);
     }
 
     /// What models have done, for the protocol's statistics.

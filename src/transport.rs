@@ -5,21 +5,25 @@ pub mod codec;
 pub mod door;
 pub mod health;
 pub mod inference;
+pub mod jwks;
 pub mod listener;
 pub mod meter;
+pub mod operations;
 pub mod status;
 pub mod tls;
+pub mod workload;
 
 pub(crate) mod stubs {
-    //! The service and client of `proto/inference.proto`, generated.
+    //! The services and clients of `proto/`, generated.
     #![expect(
         unreachable_pub,
         clippy::pedantic,
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
-        reason = "generated code; proto/inference.proto is its documentation"
+        reason = "generated code; the files in proto/ are its documentation"
     )]
     include!(concat!(env!("OUT_DIR"), "/services/inference.rs"));
+    include!(concat!(env!("OUT_DIR"), "/services/asepsis.v1.rs"));
 }
 
 use serde::{Deserialize, Serialize};

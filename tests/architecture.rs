@@ -13,8 +13,9 @@ const LINES_MAX: usize = 400;
 const BOXED: &[(&str, &[&str])] = &[
     ("ort", &["inference/ort.rs"]),
     ("tonic", &["transport/", "transport.rs", "inference/upstream.rs"]),
-    ("rustls", &["transport/tls.rs", "secret/", "inference/upstream.rs"]),
-    ("tokio_rustls", &["transport/tls.rs"]),
+    ("rustls", &["transport/tls.rs", "transport/tls/", "secret/", "inference/upstream.rs"]),
+    ("tokio_rustls", &["transport/tls.rs", "transport/tls/"]),
+    ("webpki", &["transport/tls/"]),
     ("opentelemetry", &["telemetry/", "telemetry.rs"]),
     ("prometheus_client", &["telemetry/", "telemetry.rs"]),
 ];

@@ -54,6 +54,9 @@ pub struct Line<'a> {
     /// Who asked.
     #[serde(borrow)]
     pub principal: Cow<'a, str>,
+    /// The workload that carried a person's call; left out where there is none.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub workload: Cow<'a, str>,
     /// The role that allowed it.
     #[serde(borrow)]
     pub role: Cow<'a, str>,
@@ -78,6 +81,9 @@ pub struct Line<'a> {
     /// What an auditor may know beyond the reason.
     #[serde(borrow)]
     pub detail: Cow<'a, str>,
+    /// The stated reason of a call under emergency access; left out otherwise.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub emergency: Cow<'a, str>,
     /// Hash of the line before.
     #[serde(borrow)]
     pub prev: Cow<'a, str>,
@@ -170,6 +176,7 @@ impl Head {
             request_id: ascii(&request_id),
             client_id: Cow::Borrowed(&record.client_id),
             principal: Cow::Borrowed(&record.principal),
+            workload: Cow::Borrowed(&record.workload),
             role: Cow::Borrowed(&record.role),
             rpc: Cow::Borrowed(record.rpc.map_or("", |rpc| rpc.as_str())),
             model: Cow::Borrowed(&record.model),
@@ -178,6 +185,7 @@ impl Head {
             reason: Cow::Borrowed(record.reason.as_str()),
             status: Cow::Borrowed(record.status.as_str()),
             detail: Cow::Borrowed(&record.detail),
+            emergency: Cow::Borrowed(&record.emergency),
             prev: Cow::Borrowed(self.hash.as_str()),
             hash: Cow::Borrowed(""),
         };

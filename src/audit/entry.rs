@@ -2,11 +2,13 @@
 
 use super::{Auditor, ClosedEntry, LedgerError, Observation, Outcome, Record, StageTime};
 use crate::admission::Rpc;
+use crate::admission::emergency::Assumed;
 use crate::clock::{self, Now};
+use crate::identity::Identity;
 use crate::reason::{Action, Reason, Stage, Status};
 use crate::trace::{RequestId, TraceParent};
 use std::sync::Arc;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 /// What is known of a call when its entry is opened.
 #[derive(Clone, Debug)]
@@ -17,8 +19,8 @@ pub struct Opening<'a> {
     pub request_id: RequestId,
     /// The caller's place in a distributed trace.
     pub parent: Option<TraceParent>,
-    /// Who asks; empty before identification.
-    pub principal: &'a str,
+    /// Where the call comes from: an address, or `unix`.
+    pub peer: &'a str,
     /// The method; `None` for a path that is no method.
     pub rpc: Option<Rpc>,
 }
@@ -33,23 +35,10 @@ pub struct Entry {
 impl Entry {
     /// Opens the entry of one request.
     pub fn open(auditor: Arc<Auditor>, opening: &Opening<'_>) -> Self {
-        let time = opening.now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = Record {
-            time_us: i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
-            request_id: opening.request_id,
-            client_id: String::new(),
-            principal: opening.principal.to_owned(),
-            role: String::new(),
-            rpc: opening.rpc,
-            model: String::new(),
-            version: String::new(),
-            action: Action::Abandoned,
-            reason: Reason::HungUp,
-            status: Status::Cancelled,
-            detail: String::new(),
-        };
+        let record = Record { rpc: opening.rpc, ..Record::blank(opening.request_id, opening.now) };
         let observation = Observation {
             opened: opening.now,
+            peer: opening.peer.to_owned(),
             closed: opening.now.monotonic,
             stages: Vec::with_capacity(Stage::ALL.len()),
             parent: opening.parent,
@@ -71,6 +60,44 @@ impl Entry {
     pub fn client_id(&mut self, id: &str) {
         let kept = self.auditor.client_id(id);
         self.record(|record| record.client_id = kept);
+    }
+
+    /// Who asks.
+    pub fn identity(&mut self, identity: &Identity) {
+        self.record(|record| {
+            identity.principal().clone_into(&mut record.principal);
+            identity.workload().unwrap_or_default().clone_into(&mut record.workload);
+        });
+    }
+
+    /// The call is made under emergency access, for this reason of the policy's list.
+    pub fn emergency(&mut self, reason: &str) {
+        self.record(|record| reason.clone_into(&mut record.emergency));
+    }
+
+    /// Somebody has assumed a role for an emergency: recorded beside the entry, and told to whoever reads the
+    /// log, before the call goes on (DICOM PS3.15 A.5.3, event 110127 Emergency Override Started).
+    ///
+    /// # Errors
+    /// The ledger did not keep it: the role must not be used.
+    pub fn alarm(&mut self, assumed: &Assumed) -> Result<(), LedgerError> {
+        let Some(draft) = &self.draft else { return Ok(()) };
+        let record = Record {
+            action: Action::Allowed,
+            reason: Reason::EmergencyStarted,
+            status: Status::Ok,
+            role: assumed.role.to_string(),
+            emergency: assumed.reason.to_string(),
+            detail: "dicom=110127".to_owned(),
+            ..draft.record.clone()
+        };
+        tracing::warn!(
+            principal = record.principal,
+            role = record.role,
+            reason = record.emergency,
+            "EMERGENCY ACCESS: a role was assumed"
+        );
+        self.auditor.event(&record)
     }
 
     /// The role that allowed the call.

@@ -114,6 +114,7 @@ impl Loader {
             calibration,
             policy: self.policy,
             inline_rows_max,
+            row_duration: run,
             contract,
         })
     }

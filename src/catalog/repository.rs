@@ -1,6 +1,7 @@
 //! What is on disk: `models/NAME/VERSION/`.
 
 use super::LoadError;
+use crate::admission::rbac::Known;
 use std::path::{Path, PathBuf};
 
 /// A directory of models.
@@ -50,6 +51,21 @@ impl Repository {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// The models on disk and their versions, for which an access policy may speak.
+    ///
+    /// # Errors
+    /// As [`Repository::versions`].
+    pub fn known(&self) -> Result<Vec<Known>, LoadError> {
+        let mut known: Vec<Known> = Vec::new();
+        for VersionPath { name, version, .. } in self.versions()? {
+            match known.last_mut() {
+                Some(last) if last.name == name => last.versions.push(version),
+                Some(_) | None => known.push(Known { name, versions: vec![version] }),
+            }
+        }
+        Ok(known)
     }
 
     /// Names of the models on disk.

@@ -1,16 +1,15 @@
 //! `asepsis certs dev`: certificates to try the sidecar with, for every role of the shipped access policy.
 
 use super::Failure;
-use crate::admission::rbac::AccessFile;
+use crate::admission::rbac::{AccessErrors, AccessFile};
 use crate::clock::Now;
+use crate::file;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -58,7 +57,7 @@ pub enum CertsError {
     },
     /// The policy that names the roles cannot be read.
     #[error("deploy/access.toml: {0}")]
-    Access(#[from] toml::de::Error),
+    Access(#[from] AccessErrors),
     /// A certificate cannot be made.
     #[error("a certificate cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -108,7 +107,7 @@ pub fn issue(out: &Path, force: bool, now: Now) -> Result<Vec<PathBuf>, CertsErr
     ];
     files.extend(leaf("server", localhost, ExtendedKeyUsagePurpose::ServerAuth, &issuer, now)?);
     let mut clients = vec![("client".to_owned(), "client".to_owned())];
-    for role in toml::from_str::<AccessFile>(ACCESS)?.roles.into_keys() {
+    for role in AccessFile::parse(ACCESS)?.role_names() {
         clients.push((format!("client-{role}"), format!("role/{role}")));
     }
     for (name, path) in clients {
@@ -155,39 +154,27 @@ fn write_all(out: &Path, force: bool, files: &[(String, String)]) -> Result<Vec<
     std::fs::create_dir_all(out).map_err(|error| failed(out, error))?;
     for (path, (_, pem)) in paths.iter().zip(files) {
         let key = path.extension().is_some_and(|extension| extension == "key");
-        replace(path, pem, if key { 0o600 } else { 0o644 }).map_err(|error| failed(path, error))?;
+        file::replace(path, pem, if key { 0o600 } else { 0o644 }).map_err(|error| failed(path, error))?;
     }
     Ok(paths)
-}
-
-/// Writes a new file and puts it in the place of the old one, which whoever has it open keeps: a key is at no
-/// moment readable by others, nor half-written.
-fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(&temporary, path)
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admission::Rpc;
-    use crate::admission::rbac::AccessPolicy;
+    use crate::admission::rbac::{AccessPolicy, Grant, Known, Question, Severity};
+    use crate::identity::{Identity, Mechanism};
     use crate::transport::tls::{self, Settings};
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
     use x509_parser::pem::Pem;
 
-    const ROLES: [&str; 5] = [
+    const ROLES: [&str; 6] = [
         "Clinicians_AI_Query",
         "DataScientists_AI_Full",
         "Developers_Demo",
+        "Emergency_Access",
         "Radiologists_AI_Read",
         "Security_Incident_Response",
     ];
@@ -209,7 +196,7 @@ mod tests {
 
     /// A handshake in memory between a server and a client of two directories.
     fn handshake(server: &Path, client: &Path, name: &str, host: &str) -> Result<(), rustls::Error> {
-        let server_config = tls::server(&settings(server)).unwrap();
+        let server_config = tls::Tls::start(&settings(server), Now::read()).unwrap().server();
         let pem = client.join(format!("{name}.pem"));
         let key = client.join(format!("{name}.key"));
         let client_config = tls::client(&client.join("ca.pem"), Some((&pem, &key))).unwrap();
@@ -289,48 +276,75 @@ mod tests {
     }
 
     fn shipped() -> AccessPolicy {
-        AccessPolicy::parse(ACCESS, &["wdbc".into(), "pneumonia".into(), "digits".into()]).unwrap()
+        let known = ["wdbc", "pneumonia", "digits"];
+        let known = known.map(|name| Known { name: name.to_owned(), versions: vec![1] });
+        AccessPolicy::parse(ACCESS, &known).unwrap()
     }
 
-    fn member(role: &str) -> String {
-        format!("spiffe://asepsis.dev/role/{role}")
+    /// What the bearer of the certificate of this role is granted.
+    fn granted(path: &str, rpc: Rpc, model: Option<&str>, emergency: Option<&str>) -> Option<Grant> {
+        let name = format!("spiffe://{TRUST_DOMAIN}/{path}");
+        let identity = Identity::new(Mechanism::Certificate, name, None);
+        let model = model.map(|name| (name, Some(1)));
+        let question = Question { rpc, model, now: Now::read(), address: None, emergency };
+        let policy = shipped();
+        policy.decide(&policy.standing(&identity), &identity, &question).ok()
+    }
+
+    fn may(role: &str, rpc: Rpc, model: Option<&str>) -> bool {
+        granted(&format!("role/{role}"), rpc, model, None).is_some()
     }
 
     #[test]
     fn shipped_roles_may_not_do_what_others_may() {
-        let policy = shipped();
-        let (radiologist, clinician) = (member("Radiologists_AI_Read"), member("Clinicians_AI_Query"));
-        for model in ["wdbc", "digits"] {
-            assert_eq!(policy.role_for(&radiologist, Rpc::ModelInfer, Some(model)), None);
+        assert!(!may("Radiologists_AI_Read", Rpc::ModelInfer, Some("wdbc")));
+        assert!(!may("Radiologists_AI_Read", Rpc::ModelInfer, Some("digits")));
+        assert!(!may("Clinicians_AI_Query", Rpc::ModelInfer, Some("digits")));
+        assert!(!may("Clinicians_AI_Query", Rpc::RepositoryModelUnload, None));
+        assert!(!may("Security_Incident_Response", Rpc::ModelInfer, None));
+        assert!(!may("Security_Incident_Response", Rpc::ModelStreamInfer, None));
+        assert!(!may("Nobody", Rpc::ServerLive, None));
+        assert!(!may("Emergency_Access", Rpc::ModelInfer, Some("wdbc")));
+        assert!(granted("role/Emergency_Access", Rpc::ModelInfer, Some("wdbc"), Some("curiosity")).is_none());
+        for (role, model) in [("Radiologists_AI_Read", "pneumonia"), ("Clinicians_AI_Query", "wdbc")] {
+            let grant = granted(&format!("role/{role}"), Rpc::ModelInfer, Some(model), None).unwrap();
+            assert!(!grant.sees_action);
         }
-        assert_eq!(policy.role_for(&clinician, Rpc::ModelInfer, Some("digits")), None);
-        assert_eq!(policy.role_for(&clinician, Rpc::RepositoryModelUnload, None), None);
-        let responder = member("Security_Incident_Response");
-        assert_eq!(policy.role_for(&responder, Rpc::ModelInfer, None), None);
-        assert_eq!(policy.role_for(&responder, Rpc::ModelStreamInfer, None), None);
-        assert_eq!(policy.role_for("spiffe://asepsis.dev/role/Nobody", Rpc::ServerLive, None), None);
-        assert!(!policy.sees_action(&radiologist) && !policy.sees_action(&clinician));
     }
 
     #[test]
     fn shipped_roles_may_do_what_they_are_for() {
-        let policy = shipped();
-        for role in ROLES {
+        for role in ROLES.into_iter().filter(|role| *role != "Emergency_Access") {
             for rpc in [Rpc::ServerLive, Rpc::ServerReady, Rpc::HealthCheck] {
-                assert_eq!(policy.role_for(&member(role), rpc, None), Some(role));
+                assert!(may(role, rpc, None), "{role} {rpc:?}");
             }
         }
-        let may = |role: &str, model| policy.role_for(&member(role), Rpc::ModelInfer, Some(model)).is_some();
-        assert!(may("Radiologists_AI_Read", "pneumonia"));
-        assert!(may("Clinicians_AI_Query", "wdbc") && may("Clinicians_AI_Query", "pneumonia"));
-        assert!(
-            may("DataScientists_AI_Full", "digits") && policy.sees_action(&member("DataScientists_AI_Full"))
-        );
-        for rpc in Rpc::ALL {
-            let role = policy.role_for("spiffe://asepsis.dev/client", *rpc, Some("digits"));
-            assert_eq!(role, Some("Developers_Demo"));
+        assert!(may("Radiologists_AI_Read", Rpc::ModelInfer, Some("pneumonia")));
+        assert!(may("Clinicians_AI_Query", Rpc::ModelInfer, Some("wdbc")));
+        assert!(may("Clinicians_AI_Query", Rpc::ModelInfer, Some("pneumonia")));
+        let emergency =
+            granted("role/Emergency_Access", Rpc::ModelInfer, Some("wdbc"), Some("mass-casualty"));
+        assert_eq!(&*emergency.unwrap().emergency.unwrap().reason, "mass-casualty");
+        let scientist =
+            granted("role/DataScientists_AI_Full", Rpc::ModelInfer, Some("digits"), None).unwrap();
+        assert!(scientist.sees_action);
+        for rpc in Rpc::ALL.iter().filter(|rpc| !rpc.is_operation()) {
+            let grant = granted("client", *rpc, Some("digits"), None).unwrap();
+            assert_eq!(&*grant.role, "Developers_Demo");
+            assert!(grant.sees_action);
         }
-        assert!(policy.sees_action("spiffe://asepsis.dev/client"));
+    }
+
+    #[test]
+    fn the_linter_finds_in_the_shipped_policy_what_its_comments_say_and_nothing_else() {
+        let findings = shipped().lint();
+        let found: Vec<_> =
+            findings.iter().map(|finding| (finding.severity, finding.rule.as_str())).collect();
+        let expected = [
+            (Severity::Warning, "roles.Emergency_Access"),
+            (Severity::Warning, "roles.Developers_Demo.permissions[0]"),
+        ];
+        assert_eq!(found, expected, "{findings:#?}");
     }
 
     #[test]

@@ -3,11 +3,16 @@
 mod probe;
 
 use super::Failure;
-use crate::admission::rbac::{AccessError, AccessFile, AccessPolicy};
+use crate::admission::rbac::AccessFile;
+use crate::app::access;
 use crate::catalog::{Catalog, Loader, Repository};
+use crate::clock::Now;
 use crate::config::{Config, Problem, Problems};
 use crate::contract::Contract;
+use crate::identity::api_key::ApiKeys;
+use crate::identity::jwt::Jwt;
 use crate::inference::ort::Runtime;
+use crate::transport::jwks::Provider;
 use crate::transport::tls::{self, TlsError};
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -63,7 +68,10 @@ pub fn problems(config: &Config) -> Result<Summary, Problems> {
 fn problems_beside(config: &Config, known: Problems) -> Result<Summary, Problems> {
     let mut check = Check { config, problems: known };
     check.tls();
+    check.tokens();
     let summary = Summary { models: check.models(), roles: check.access().unwrap_or(0) };
+    #[cfg(feature = "cedar")]
+    check.cedar();
     check.audit();
     check.addresses();
     check.problems.sort();
@@ -90,27 +98,17 @@ impl Check<'_> {
         if tls.plaintext {
             return;
         }
-        let files =
-            [("tls.certificate", &tls.certificate), ("tls.key", &tls.key), ("tls.client_ca", &tls.client_ca)];
-        let mut readable = true;
-        for (key, path) in files {
-            let Some(path) = path.as_ref().filter(|_| self.known(key)) else {
-                readable = false;
-                continue;
+        let before = self.problems.clone();
+        for error in tls::examine(tls, Now::read()) {
+            let (key, problem) = match error {
+                TlsError::File { key, path, problem } => {
+                    (format!("tls.{key}"), format!("{}: {problem}", path.display()))
+                }
+                TlsError::Unset(key) => (format!("tls.{key}"), "set it to a PEM file".to_owned()),
+                TlsError::Unusable(problem) => ("tls.certificate".to_owned(), problem),
             };
-            if let Err(error) = std::fs::read(path) {
-                self.report(key, format!("{}: {error}", path.display()));
-                readable = false;
-            }
-        }
-        match tls::server(tls) {
-            Ok(_) => {}
-            Err(_) if !readable => {}
-            Err(TlsError::File { key, path, problem }) => {
-                self.report(&format!("tls.{key}"), format!("{}: {problem}", path.display()));
-            }
-            Err(error @ (TlsError::Unset(_) | TlsError::Unusable(_))) => {
-                self.report("tls.certificate", error);
+            if !before.concern(&key) {
+                self.report(&key, problem);
             }
         }
     }
@@ -129,23 +127,66 @@ impl Check<'_> {
                 return None;
             }
         };
-        let file = toml::from_str::<AccessFile>(&text).map_err(AccessError::from);
-        let names = Repository::new(&self.config.models.repository).names();
-        let checked = match (&file, names) {
+        let checked = match Repository::new(&self.config.models.repository).known() {
             // Without a repository no model is known, and what the roles name cannot be judged.
-            (Ok(_), Err(_)) => Ok(()),
-            (_, names) => AccessPolicy::parse(&text, &names.unwrap_or_default()).map(|_| ()),
+            Err(_) => AccessFile::parse(&text)
+                .map(|file| file.role_names().map(str::to_owned).collect())
+                .map_err(|errors| access::lines(&errors)),
+            Ok(known) => access::parse(&text, &known)
+                .map(|(policy, _)| policy.role_names().map(str::to_owned).collect::<Vec<_>>()),
         };
         match checked {
-            Ok(()) => {}
-            Err(AccessError::Syntax(error)) => {
-                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                let line = before.matches('\n').count() + 1;
-                self.report(key, format!("{}:{line}: {}", path.display(), error.message()));
+            Ok(roles) => {
+                self.issued_for(&roles);
+                Some(roles.len())
             }
-            Err(error @ AccessError::Role { .. }) => self.report(key, format!("{}: {error}", path.display())),
+            Err(problems) => {
+                for problem in problems {
+                    self.report(key, format!("{}:{problem}", path.display()));
+                }
+                None
+            }
         }
-        file.ok().map(|file| file.roles.len())
+    }
+
+    /// API keys can be read, and each is issued for a role that there is.
+    fn issued_for(&mut self, roles: &[String]) {
+        if !self.known("api_keys.file") || !self.known("api_keys.secret") {
+            return;
+        }
+        match ApiKeys::load(&self.config.api_keys) {
+            Err(error) => self.report("api_keys.file", error),
+            Ok(keys) => {
+                let issued_for = keys.map(|keys| keys.roles(Now::read())).unwrap_or_default();
+                for role in issued_for.iter().filter(|role| !roles.contains(role)) {
+                    let problem =
+                        format!("a key is issued for the role `{role}`, which is not in access.policy");
+                    self.report("api_keys.file", problem);
+                }
+            }
+        }
+    }
+
+    /// The provider's keys, where they are in a file, and the CAs by which they are fetched.
+    fn tokens(&mut self) {
+        if self.config.jwt.issuer.is_none() || !self.known("jwt.jwks") {
+            return;
+        }
+        if let Err(error) = Jwt::new(self.config.jwt.clone(), Now::read()) {
+            self.report("jwt.jwks", error);
+        }
+        if let Err(error) = Provider::of(&self.config.jwt) {
+            self.report("jwt.ca", error);
+        }
+    }
+
+    #[cfg(feature = "cedar")]
+    fn cedar(&mut self) {
+        let key = "access.cedar";
+        let Some(path) = self.config.access.cedar.as_ref().filter(|_| self.known(key)) else { return };
+        for problem in access::cedar(path).err().into_iter().flatten() {
+            self.report(key, format!("{}: {problem}", path.display()));
+        }
     }
 
     fn models(&mut self) -> Vec<(String, Execution)> {
@@ -233,7 +274,11 @@ impl Check<'_> {
         let listen = &self.config.listen;
         // Held together, so that two keys that want one port are found.
         let mut bound = Vec::new();
-        let addresses = [("listen.grpc", listen.grpc_address()), ("listen.admin", listen.admin_address())];
+        let addresses = [
+            ("listen.grpc", listen.grpc_address()),
+            ("listen.admin", listen.admin_address()),
+            ("listen.operations", listen.operations_address().filter(|_| !self.config.tls.plaintext)),
+        ];
         for (key, address) in addresses {
             let Some(address) = address.filter(|_| self.known(key)) else { continue };
             match std::net::TcpListener::bind(address) {

@@ -28,13 +28,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let app = App::start(&config).map_err(|error| Failure::Configuration(error.to_string()))?;
     let signals = app.admin().block_on(async { Signals::new() })?;
     announce(&app, out)?;
-    let mut signals = app.admin().block_on(async move {
+    let mut signals = app.admin().block_on(async {
         let mut signals = signals;
-        signals.next().await;
+        // The outcome is in the log, the audit log and the metrics.
+        while signals.next().await == Told::Reload {
+            tokio::task::block_in_place(|| drop(app.reload()));
+        }
         signals
     });
     tracing::info!("stopping");
-    app.stop(async move { signals.next().await });
+    app.stop(async move { while signals.next().await == Told::Reload {} });
     Ok(())
 }
 
@@ -45,34 +48,55 @@ struct Ready<'a> {
     grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    operations: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unix: Option<&'a Path>,
     pid: u32,
 }
 
 fn announce(app: &App, out: &mut dyn Write) -> Result<(), Failure> {
-    let Addresses { grpc, admin, unix } = app.addresses();
-    let ready =
-        Ready { event: "ready", grpc: *grpc, admin: *admin, unix: unix.as_deref(), pid: std::process::id() };
+    let Addresses { grpc, admin, operations, unix } = app.addresses();
+    let ready = Ready {
+        event: "ready",
+        grpc: *grpc,
+        admin: *admin,
+        operations: *operations,
+        unix: unix.as_deref(),
+        pid: std::process::id(),
+    };
     let line = serde_json::to_string(&ready).map_err(|error| Failure::Other(error.to_string()))?;
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hang_up.recv() => Told::Reload,
         }
     }
 }
@@ -99,7 +123,14 @@ mod tests {
     #[test]
     fn the_ready_line_is_the_one_that_scripts_wait_for() {
         let address = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
-        let ready = Ready { event: "ready", grpc: address(8001), admin: address(8002), unix: None, pid: 7 };
+        let ready = Ready {
+            event: "ready",
+            grpc: address(8001),
+            admin: address(8002),
+            operations: None,
+            unix: None,
+            pid: 7,
+        };
         let line = r#"{"event":"ready","grpc":"127.0.0.1:8001","admin":"127.0.0.1:8002","pid":7}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), line);
     }

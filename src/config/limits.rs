@@ -1,6 +1,10 @@
 //! Do the settings make sense together? What no type can say.
 
 use super::{Config, Problem, Problems};
+use crate::identity::certificate::{self, Certificate};
+use crate::identity::forwarded::Settings;
+use crate::identity::jwt::KeySource;
+use crate::transport::workload::Fallback;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,6 +18,19 @@ const THREADS_MAX: u64 = 1024;
 const MESSAGE_BYTES_MAX: u64 = 2 << 30;
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const ROTATE_BYTES_MAX: u64 = 1 << 40;
+const TLS_FILES_MAX: usize = 64;
+
+/// Whoever's list is a week too old has nobody who makes a new one.
+const CRL_GRACE_S_MAX: u64 = 7 * 24 * 60 * 60;
+
+const TRUST_DOMAIN: &str = "a bare name in small letters, as hospital.example";
+
+/// Proxies that may forward identities: each call asks for each.
+const FORWARDED_MAX: usize = 256;
+const DAY_S: u64 = 24 * 60 * 60;
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+/// Clocks that differ more are broken, and a leeway that allows it makes each token longer-lived than it says.
+const LEEWAY_S_MAX: u64 = 300;
 
 impl Config {
     /// Adds what is wrong beyond types. A key that has a problem already gets no second one.
@@ -26,8 +43,17 @@ impl Config {
         };
         self.check_listen(&mut report);
         self.check_tls(&mut report);
+        self.check_api_keys(&mut report);
+        self.check_forwarded(&mut report);
+        self.check_jwt(&mut report);
         self.check_required(&mut report);
         self.check_limits(&mut report);
+        if cfg!(not(feature = "cedar")) && self.access.cedar.is_some() {
+            report(
+                "access.cedar",
+                &"this build knows no Cedar: build it with `--features cedar`, or unset the key",
+            );
+        }
         if let Err((key, problem)) = self.policy.check() {
             report(&format!("policy.{key}"), &problem);
         }
@@ -55,6 +81,9 @@ impl Config {
         if listen.admin_address().is_none() {
             report("listen.admin", &ADDRESS);
         }
+        if listen.operations.is_some() && listen.operations_address().is_none() {
+            report("listen.operations", &ADDRESS);
+        }
         let port = |address: SocketAddr| address.port() != 0;
         if listen.admin_address().is_some_and(port) && listen.admin_address() == listen.grpc_address() {
             report("listen.admin", &"the same as listen.grpc");
@@ -70,12 +99,22 @@ impl Config {
 
     fn check_tls(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
         let tls = &self.tls;
-        for domain in &tls.trust_domains {
-            let plain =
-                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-            if domain.is_empty() || !domain.bytes().all(plain) {
-                let problem = format!("`{domain}`: a bare name in small letters, as hospital.example");
-                report("tls.trust_domains", &problem);
+        for domain in tls.trust_domains.iter().filter(|domain| !certificate::trust_domain(domain)) {
+            report("tls.trust_domains", &format!("`{domain}`: {TRUST_DOMAIN}"));
+        }
+        for (domain, path) in &tls.trust_bundles {
+            let key = format!("tls.trust_bundles.{domain}");
+            if !certificate::trust_domain(domain) {
+                report(&key, &format!("`{domain}`: {TRUST_DOMAIN}"));
+            } else if path.as_os_str().is_empty() {
+                report(&key, &"set it to a PEM file");
+            } else if !tls.trust_domains.is_empty() && !tls.trust_domains.contains(domain) {
+                report(&key, &"not one of tls.trust_domains: nobody of it would be believed");
+            }
+        }
+        for (key, count) in [("crl", tls.crl.0.len()), ("trust_bundles", tls.trust_bundles.len())] {
+            if count > TLS_FILES_MAX {
+                report(&format!("tls.{key}"), &format!("more than {TLS_FILES_MAX} files"));
             }
         }
         if tls.plaintext {
@@ -85,13 +124,127 @@ impl Config {
             }
             return;
         }
+        match self.workload_api.source() {
+            // Files are needed where nothing else can serve, or where they may serve in its stead.
+            Ok(Some(_)) if self.workload_api.fallback == Fallback::None => return,
+            Ok(_) => {}
+            Err(error) => report("workload_api", &error),
+        }
         let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
         for (key, file) in files {
-            if file.is_none() {
+            let bundled = key == "client_ca" && !tls.trust_bundles.is_empty();
+            if file.is_none() && !bundled {
                 report(
                     &format!("tls.{key}"),
                     &"set it to a PEM file (`asepsis certs dev` makes one to try with)",
                 );
+            }
+        }
+    }
+
+    fn check_api_keys(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
+        let keys = &self.api_keys;
+        match (&keys.file, &keys.secret) {
+            (None, Some(_)) => {
+                report("api_keys.file", &"set it to the file of API keys, which `asepsis key new` makes");
+            }
+            (Some(_), None) => report(
+                "api_keys.secret",
+                &"set it to the file of the secret under which keys are hashed, which `asepsis key new` makes",
+            ),
+            (Some(file), Some(secret)) if file == secret => {
+                report(
+                    "api_keys.secret",
+                    &"the same as api_keys.file; whoever has both has what proves keys",
+                );
+            }
+            (Some(_), Some(_)) if self.tls.plaintext => {
+                report("api_keys.file", &"API keys are taken over TLS alone; unset it or tls.plaintext");
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    fn check_forwarded(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
+        let Settings { peers, unix_uids } = &self.forwarded;
+        let rules = Certificate { trust_domains: self.tls.trust_domains.clone(), trust: None };
+        for peer in peers {
+            if rules.spiffe(peer).is_err() {
+                let problem = format!(
+                    "`{peer}`: the whole SPIFFE ID of a proxy in a trust domain of ours, as \
+                     spiffe://mesh.example/ns/edge/sa/envoy"
+                );
+                report("forwarded.peers", &problem);
+            }
+        }
+        if self.tls.plaintext && !peers.is_empty() {
+            report("forwarded.peers", &"proxies are known by their certificates; unset it or tls.plaintext");
+        }
+        if peers.len().max(unix_uids.len()) > FORWARDED_MAX {
+            report("forwarded", &format!("more than {FORWARDED_MAX} proxies of one kind"));
+        }
+        if !unix_uids.is_empty() && self.listen.unix.is_none() {
+            report("forwarded.unix_uids", &"set listen.unix, too: users are known on a Unix socket alone");
+        }
+    }
+
+    fn check_jwt(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
+        let jwt = &self.jwt;
+        if jwt.algorithms.is_empty() {
+            report("jwt.algorithms", &"name at least one");
+        }
+        let claims = [
+            ("jwt.principal_claim", &jwt.principal_claim),
+            ("jwt.roles_claim", &jwt.roles_claim),
+            ("jwt.groups_claim", &jwt.groups_claim),
+            ("jwt.device_claim", &jwt.device_claim),
+        ];
+        for (key, claim) in claims {
+            if claim.is_empty() {
+                report(key, &"set it to the name of a claim");
+            }
+        }
+        if jwt.issuer.is_none() {
+            if !jwt.jwks.is_empty() || !jwt.audience.is_empty() {
+                report(
+                    "jwt.issuer",
+                    &"set it to the provider's name, exactly as its tokens have it in `iss`",
+                );
+            }
+            return;
+        }
+        if self.tls.plaintext {
+            report("jwt.issuer", &"tokens are taken over TLS alone, and tls.plaintext is set");
+        }
+        // A list that is not TOML would be read as one name.
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'"' | b'\'');
+        let name = |name: &String| !name.is_empty() && name.bytes().all(plain);
+        if jwt.audience.is_empty() || !jwt.audience.iter().all(name) {
+            report("jwt.audience", &"set it to the name of this service, as tokens have it in `aud`");
+        }
+        let host_over_https = |uri: &http::Uri| {
+            let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+            uri.scheme_str() == Some("https") && host
+        };
+        match jwt.key_source() {
+            KeySource::File(path) => {
+                if path.as_os_str().is_empty() {
+                    report(
+                        "jwt.jwks",
+                        &"set it to the URL of the provider's keys (`jwks_uri`), or to a file",
+                    );
+                }
+                if jwt.ca.is_some() {
+                    report("jwt.ca", &"only where jwt.jwks is a URL");
+                }
+            }
+            KeySource::Url(url) => {
+                if !url.parse().is_ok_and(|uri| host_over_https(&uri)) {
+                    report(
+                        "jwt.jwks",
+                        &"a URL such as https://login.hospital.example/keys, without a password",
+                    );
+                }
             }
         }
     }
@@ -114,7 +267,7 @@ impl Config {
 
     fn check_limits(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
         let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-        let limits = &self.limits;
+        let Self { limits, jwt, .. } = self;
         let ranges = [
             ("models.compute_threads", wide(self.models.compute_threads), 0, THREADS_MAX),
             ("models.intra_threads", wide(self.models.intra_threads), 1, THREADS_MAX),
@@ -135,9 +288,16 @@ impl Config {
             ("limits.stream_idle_ms", limits.stream_idle_ms, 1, TIME_MS_MAX),
             ("limits.drain_delay_ms", limits.drain_delay_ms, 0, TIME_MS_MAX),
             ("limits.drain_timeout_ms", limits.drain_timeout_ms, 1, TIME_MS_MAX),
+            ("tls.crl_grace_s", self.tls.crl_grace_s, 0, CRL_GRACE_S_MAX),
             ("otlp.queue_max", wide(self.otlp.queue_max), 1, COUNT_MAX),
             ("otlp.interval_ms", self.otlp.interval_ms, 1, TIME_MS_MAX),
             ("otlp.timeout_ms", self.otlp.timeout_ms, 1, TIME_MS_MAX),
+            ("jwt.leeway_s", jwt.leeway_s, 0, LEEWAY_S_MAX),
+            ("jwt.max_age_s", jwt.max_age_s, 1, DAY_S),
+            ("jwt.token_bytes_max", wide(jwt.token_bytes_max), 256, TOKEN_BYTES_MAX),
+            ("jwt.fetch_interval_s", jwt.fetch_interval_s, 1, DAY_S),
+            ("jwt.refresh_s", jwt.refresh_s, jwt.fetch_interval_s, DAY_S),
+            ("jwt.stale_s", jwt.stale_s, jwt.refresh_s, 30 * DAY_S),
             ("audit.rotate_bytes", self.audit.rotate_bytes, 1, ROTATE_BYTES_MAX),
             ("audit.fsync_interval_ms", self.audit.fsync_interval_ms, 1, TIME_MS_MAX),
         ];

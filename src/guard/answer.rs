@@ -1,6 +1,7 @@
 //! The answer as the caller gets it: published outputs of the caller's own rows, and nothing else.
 
 use super::Call;
+use crate::admission::Content;
 use crate::audit::Outcome;
 use crate::decision::Release;
 use crate::intake::parameters::{Parameters, Wanted};
@@ -10,6 +11,7 @@ use crate::proto::model_infer_response::InferOutputTensor;
 use crate::proto::{InferParameter, ModelInferResponse};
 use crate::reason::Status;
 use crate::refusal::Refusal;
+use crate::tensor::Datatype;
 use bytes::Bytes;
 
 /// An answer that may leave: made from a judgement whose verdict allows it.
@@ -36,8 +38,9 @@ impl Answer {
             id: id.to_owned(),
             ..ModelInferResponse::default()
         };
+        let content = call.content();
         for wanted in &asked.outputs {
-            let (output, bytes) = output(served, judgement, wanted)
+            let (output, bytes) = output(served, judgement, wanted, content)
                 .ok_or_else(|| Refusal::internal("an output is not what the contract says"))?;
             response.outputs.push(output);
             response.raw_output_contents.push(Bytes::from(bytes));
@@ -47,7 +50,10 @@ impl Answer {
         };
         add("asepsis_request_id", ParameterChoice::StringParam(call.request_id().to_string()));
         add("asepsis_model_version", ParameterChoice::StringParam(served.contract.version.clone()));
-        if call.admitted().sees_action() {
+        if let Some(emergency) = call.emergency() {
+            add("asepsis_emergency", ParameterChoice::StringParam(emergency.to_owned()));
+        }
+        if call.sees_action() {
             add("asepsis_action", ParameterChoice::StringParam(verdict.action().to_string()));
             let rows: Vec<&str> = judgement.rows().iter().map(|row| row.action().as_str()).collect();
             add("asepsis_row_actions", ParameterChoice::StringParam(rows.join(",")));
@@ -77,7 +83,12 @@ impl Answer {
     }
 }
 
-fn output(served: &Served, judgement: &Judgement, wanted: &Wanted) -> Option<(InferOutputTensor, Vec<u8>)> {
+fn output(
+    served: &Served,
+    judgement: &Judgement,
+    wanted: &Wanted,
+    content: Content,
+) -> Option<(InferOutputTensor, Vec<u8>)> {
     let spec = served.contract.outputs.get(wanted.index)?;
     let outputs = judgement.outputs();
     let mut described = InferOutputTensor { name: spec.name.clone(), ..InferOutputTensor::default() };
@@ -85,13 +96,15 @@ fn output(served: &Served, judgement: &Judgement, wanted: &Wanted) -> Option<(In
         spec.datatype.as_str().clone_into(&mut described.datatype);
         let shape = outputs.clean_shape(wanted.index)?;
         described.shape = shape.iter().map(|dim| i64::try_from(*dim).ok()).collect::<Option<_>>()?;
-        return Some((described, outputs.clean_bytes(wanted.index)?));
+        let bytes = outputs.clean_bytes(wanted.index)?;
+        let bytes = if content == Content::Full { bytes } else { rounded_bytes(spec.datatype, &bytes)? };
+        return Some((described, bytes));
     };
     described.datatype = "BYTES".into();
     described.shape = vec![i64::try_from(outputs.rows()).ok()?, i64::try_from(classes).ok()?];
     let mut bytes = Vec::new();
     for row in 0..outputs.rows() {
-        for text in best(outputs.clean(wanted.index, row)?, classes, &served.labels) {
+        for text in best(outputs.clean(wanted.index, row)?, classes, &served.labels, content) {
             // BYTES elements: a little-endian length, then the bytes.
             bytes.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
@@ -100,13 +113,58 @@ fn output(served: &Served, judgement: &Judgement, wanted: &Wanted) -> Option<(In
     Some((described, bytes))
 }
 
-/// The `count` largest as `value:index:label`, as the classification extension of the protocol has it.
-fn best(values: &[f32], count: usize, labels: &[String]) -> Vec<String> {
+/// Two decimals are what a person reads, and leave little of the gradient by which a model is extracted
+/// (Tramer et al., USENIX Security 2016, section 7).
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// Every number of a tensor rounded; whole numbers stay as they are.
+fn rounded_bytes(datatype: Datatype, bytes: &[u8]) -> Option<Vec<u8>> {
+    let bytes = match datatype {
+        Datatype::Fp32 => {
+            let (values, rest) = bytes.as_chunks();
+            let round = |v: &[u8; 4]| narrow(rounded(f64::from(f32::from_le_bytes(*v)))).to_le_bytes();
+            rest.is_empty().then(|| values.iter().flat_map(round).collect())?
+        }
+        Datatype::Fp64 => {
+            let (values, rest) = bytes.as_chunks();
+            let round = |v: &[u8; 8]| rounded(f64::from_le_bytes(*v)).to_le_bytes();
+            rest.is_empty().then(|| values.iter().flat_map(round).collect())?
+        }
+        Datatype::Bool
+        | Datatype::Uint8
+        | Datatype::Uint16
+        | Datatype::Uint32
+        | Datatype::Uint64
+        | Datatype::Int8
+        | Datatype::Int16
+        | Datatype::Int32
+        | Datatype::Int64 => bytes.to_vec(),
+    };
+    Some(bytes)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest number of the tensor's own datatype")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// The `count` largest as `value:index:label`, as the classification extension of the protocol has it; without
+/// its value where the caller may have the label alone.
+fn best(values: &[f32], count: usize, labels: &[String], content: Content) -> Vec<String> {
     let mut order: Vec<(usize, f32)> = values.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let text = |(index, value): &(usize, f32)| match labels.get(*index) {
-        Some(label) => format!("{value:.6}:{index}:{label}"),
-        None => format!("{value:.6}:{index}"),
+    let text = |(index, value): &(usize, f32)| {
+        let value = match content {
+            Content::Full => format!("{value:.6}"),
+            Content::Rounded => format!("{value:.2}"),
+            Content::Label => String::new(),
+        };
+        match labels.get(*index) {
+            Some(label) => format!("{value}:{index}:{label}"),
+            None => format!("{value}:{index}"),
+        }
     };
     order.iter().take(count).map(text).collect()
 }
@@ -118,7 +176,19 @@ mod tests {
     #[test]
     fn classes_are_listed_best_first_and_ties_by_index() {
         let labels = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(best(&[0.25, 0.5, 0.25], 2, &labels), ["0.500000:1:b", "0.250000:0:a"]);
-        assert_eq!(best(&[0.25, 0.75], 9, &[]).len(), 2);
+        assert_eq!(best(&[0.25, 0.5, 0.25], 2, &labels, Content::Full), ["0.500000:1:b", "0.250000:0:a"]);
+        assert_eq!(best(&[0.25, 0.75], 9, &[], Content::Full).len(), 2);
+    }
+
+    #[test]
+    fn a_caller_gets_no_more_of_the_scores_than_its_role_says() {
+        let labels = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(best(&[0.123_456, 0.876_544], 1, &labels, Content::Label), [":1:b"]);
+        assert_eq!(best(&[0.123_456, 0.876_544], 1, &labels, Content::Rounded), ["0.88:1:b"]);
+        let bytes: Vec<u8> = [0.123_456_f32, -1.005].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let wanted: Vec<u8> = [0.12_f32, -1.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(rounded_bytes(Datatype::Fp32, &bytes), Some(wanted));
+        assert_eq!(rounded_bytes(Datatype::Fp32, &bytes[1..]), None);
+        assert_eq!(rounded_bytes(Datatype::Int64, &[1, 2]), Some(vec![1, 2]));
     }
 }

@@ -1,26 +1,63 @@
 //! One admitted call: the proof of admission, the open audit entry, and what was known at the door.
 
-use super::Judgement;
-use crate::admission::{Admitted, Rpc};
+use super::{Input, Judgement, Served};
+use crate::admission::rate_limit::{Paid, Work};
+use crate::admission::rbac::Grant;
+use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
 use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
-use crate::contract::Contract;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Credentials, Peer};
 use crate::reason::{Action, Reason, Stage, Status};
 use crate::refusal::Refusal;
 use crate::trace::{RequestId, TraceParent};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Who stands behind a connection; established once for all its calls.
-#[derive(Clone, Debug)]
+/// Who stands behind a connection, and what was last worked out of it.
 pub struct Visitor {
-    /// Who it is, or why nobody knows.
-    pub identity: Result<Arc<Identity>, IdentityError>,
+    /// The other end.
+    pub peer: Peer,
+    /// As text, for the entry of one whom nobody knows: an address, or `unix`.
+    place: String,
+    known: Mutex<Option<Known>>,
+}
+
+/// A standing is good for calls with the same credentials, until anything that it rests on is read anew.
+struct Known {
+    epoch: u64,
+    credentials: Credentials,
+    standing: Arc<Standing>,
+}
+
+impl Visitor {
+    /// Nobody is identified yet.
+    #[must_use]
+    pub fn new(peer: Peer) -> Self {
+        let place = peer.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        Self { peer, place, known: Mutex::default() }
+    }
+
+    /// The other end as text: an address, or `unix`.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn known(&self, epoch: u64, credentials: &Credentials) -> Option<Arc<Standing>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.as_ref().filter(|k| k.epoch == epoch && k.credentials == *credentials)?;
+        Some(Arc::clone(&known.standing))
+    }
+
+    pub(super) fn remember(&self, epoch: u64, credentials: &Credentials, standing: &Arc<Standing>) {
+        let (credentials, standing) = (credentials.clone(), Arc::clone(standing));
+        let known = Known { epoch, credentials, standing };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
 }
 
 /// What the headers of a call say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// When it arrived.
     pub now: Now,
@@ -32,25 +69,41 @@ pub struct Head {
     pub parent: Option<TraceParent>,
     /// `grpc-timeout`.
     pub timeout: Option<Duration>,
+    /// Who the caller says it is.
+    pub credentials: Credentials,
+    /// The emergency that the caller states (`asepsis-emergency`).
+    pub emergency: Option<String>,
+}
+
+impl Head {
+    pub(super) fn method(&self) -> Result<Rpc, Refusal> {
+        self.rpc.ok_or_else(|| Refusal::new(Reason::Unsupported, "there is no such method"))
+    }
+
+    pub(super) fn circumstances(&self, visitor: &Visitor) -> Circumstances {
+        let emergency = self.emergency.clone();
+        Circumstances { now: self.now, address: visitor.peer.address, emergency }
+    }
 }
 
 /// An admitted call. Dropped without being closed, it is recorded as abandoned.
 pub struct Call {
     pub(super) admitted: Admitted,
     pub(super) entry: Entry,
+    /// What this call may have: of the method, and once a model is opened, of the model.
+    grant: Grant,
     arrived: Now,
     deadline: Deadline,
 }
 
 impl Call {
     pub(super) fn new(admitted: Admitted, mut entry: Entry, head: &Head, timeout: Duration) -> Self {
-        if let Some(role) = admitted.role() {
-            entry.role(role);
-        }
+        let grant = admitted.grant().clone();
+        entry.role(&grant.role);
         entry.stage(Stage::Door, head.now.monotonic, clock::instant());
         let timeout = head.timeout.map_or(timeout, |asked| asked.min(timeout));
         let deadline = Deadline::after(head.now, timeout);
-        Self { admitted, entry, arrived: head.now, deadline }
+        Self { admitted, entry, grant, arrived: head.now, deadline }
     }
 
     /// What the caller may do.
@@ -71,17 +124,44 @@ impl Call {
         self.entry.request_id()
     }
 
-    /// The model was found: the entry may name it.
-    pub fn opened(&mut self, contract: &Contract) {
-        self.names(&contract.name, &contract.version);
+    /// What of an answer the caller may have.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        self.grant.answer
     }
 
-    /// The call concerns this model, which exists.
-    pub fn names(&mut self, model: &str, version: &str) {
+    /// Before whom the caller is served.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.grant.priority
+    }
+
+    /// Whether the caller may know what was done with its answer.
+    #[must_use]
+    pub fn sees_action(&self) -> bool {
+        self.grant.sees_action
+    }
+
+    /// The reason of the emergency under which the call is made.
+    #[must_use]
+    pub fn emergency(&self) -> Option<&str> {
+        self.grant.emergency.as_ref().map(|assumed| &*assumed.reason)
+    }
+
+    /// The model exists and the caller may use it so: the entry may name it.
+    pub(super) fn names(&mut self, model: &str, version: &str, grant: Grant) {
         self.entry.model(model, version);
-        if let Some(role) = self.admitted.role_for(model) {
-            self.entry.role(role);
-        }
+        self.entry.role(&grant.role);
+        self.grant = grant;
+    }
+
+    /// Pays for the run before it is begun: its bytes, and its time as measured when the model was loaded.
+    pub(super) fn pay(&self, served: &Served, input: &Input) -> Result<Paid, Refusal> {
+        let work = Work {
+            bytes: u64::try_from(input.bytes()).unwrap_or(u64::MAX),
+            compute: served.estimate(input.rows()),
+        };
+        Ok(self.admitted.pay(&self.grant, &served.contract.name, work)?)
     }
 
     /// Closes the entry of a call that was never served.
@@ -113,9 +193,8 @@ impl Call {
 
 /// Opens the entry of a call.
 pub(super) fn open(auditor: &Arc<Auditor>, visitor: &Visitor, head: &Head) -> Entry {
-    let principal = visitor.identity.as_ref().map_or("", |identity| identity.principal());
-    let opening =
-        Opening { now: head.now, request_id: head.request_id, parent: head.parent, principal, rpc: head.rpc };
+    let Head { now, request_id, parent, rpc, .. } = *head;
+    let opening = Opening { now, request_id, parent, peer: visitor.place(), rpc };
     Entry::open(Arc::clone(auditor), &opening)
 }
 

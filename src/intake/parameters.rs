@@ -2,6 +2,7 @@
 //! caller would believe that it had an effect.
 
 use super::{IntakeError, refuse};
+use crate::admission::Content;
 use crate::contract::{Contract, OutputSpec};
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::InferInputTensor;
@@ -31,12 +32,20 @@ pub struct Wanted {
     pub classes: Option<usize>,
 }
 
-/// Reads the parameters and the requested outputs.
+/// Reads the parameters and the requested outputs, of which the caller may have `content`.
 ///
 /// # Errors
-/// A parameter that is unknown or of the wrong kind, or an output that is not published.
-pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Parameters, IntakeError> {
-    let mut read = Parameters { outputs: wanted(contract, request)?, ..Parameters::default() };
+/// A parameter that is unknown or of the wrong kind, or an output that is not published, or not for this caller.
+pub fn read(
+    contract: &Contract,
+    request: &ModelInferRequest,
+    content: Content,
+) -> Result<Parameters, IntakeError> {
+    let outputs = match content {
+        Content::Full | Content::Rounded => wanted(contract, request)?,
+        Content::Label => labels(contract, wanted(contract, request)?, !request.outputs.is_empty())?,
+    };
+    let mut read = Parameters { outputs, ..Parameters::default() };
     for (name, parameter) in &request.parameters {
         let field = format!("parameters[{:?}]", shown(name));
         match name.as_str() {
@@ -105,6 +114,22 @@ fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted
         all.push(Wanted { index, classes: classes(&at, &output.parameters, spec)? });
     }
     Ok(all)
+}
+
+/// The same outputs as their best class alone; one that has no classes is refused if it was `named`, and left
+/// out otherwise.
+fn labels(contract: &Contract, wanted: Vec<Wanted>, named: bool) -> Result<Vec<Wanted>, IntakeError> {
+    let mut labels = Vec::with_capacity(wanted.len());
+    for (i, Wanted { index, .. }) in wanted.into_iter().enumerate() {
+        let has_classes = contract.outputs.get(index).is_some_and(OutputSpec::has_classes);
+        if has_classes {
+            labels.push(Wanted { index, classes: Some(1) });
+        } else if named {
+            let problem = "your role may have labels alone, and this output has none";
+            return Err(refuse(Reason::ModelForbidden, format!("outputs[{i}].name"), problem));
+        }
+    }
+    Ok(labels)
 }
 
 fn classes(

@@ -1,7 +1,7 @@
 //! How many requests ended how, and how long did their stages take? In the OpenMetrics format.
 //!
-//! Architecture Invariant: labels are `model`, `version`, `stage`, `reason` and `action` alone, each from a
-//! closed set or from the catalog. Nothing that a caller sends becomes a label.
+//! Architecture Invariant: labels are `model`, `version`, `stage`, `reason` and `action`, and of reloads and
+//! certificates `source` and `certificate`, each from a closed set, the catalog or the configuration. Nothing that a caller sends becomes a label.
 
 use super::per_model::PerModel;
 use crate::audit::ClosedEntry;
@@ -45,6 +45,7 @@ pub(super) struct Metrics {
     copies: Family<VersionLabels, Counter>,
     shadowed: Family<ActionLabel, Counter>,
     handshakes_failed: Family<ReasonLabel, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
     spans_dropped: Counter,
 }
 
@@ -91,6 +92,12 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    source: String,
+    reason: &'static str,
+}
+
 impl Metrics {
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("asepsis");
@@ -113,6 +120,9 @@ impl Metrics {
         registry.register("shadowed", help, shadowed.clone());
         let handshakes_failed = Family::default();
         registry.register("handshakes_failed", "Connections that came to nothing", handshakes_failed.clone());
+        let reloads = Family::default();
+        let help = "Certificates, policy or keys read anew, by how it ended";
+        registry.register("reloads", help, reloads.clone());
         let spans_dropped = Counter::default();
         let help = "Spans that were not exported: the queue was full, or the collector did not take them";
         registry.register("spans_dropped", help, spans_dropped.clone());
@@ -129,6 +139,7 @@ impl Metrics {
             copies,
             shadowed,
             handshakes_failed,
+            reloads,
             spans_dropped,
         }
     }
@@ -168,6 +179,11 @@ impl Metrics {
 
     pub(super) fn handshake_failed(&self, reason: &'static str) {
         self.handshakes_failed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn reloaded(&self, source: &str, reason: Reason) {
+        let labels = ReloadLabels { source: source.to_owned(), reason: reason.as_str() };
+        self.reloads.get_or_create(&labels).inc();
     }
 
     /// The counter of spans that were not exported.

@@ -82,6 +82,7 @@ fn attributes(closed: &ClosedEntry) -> Vec<KeyValue> {
         ("asepsis.model", &record.model),
         ("asepsis.version", &record.version),
         ("asepsis.role", &record.role),
+        ("asepsis.emergency", &record.emergency),
         ("asepsis.detail", &record.detail),
         ("asepsis.shadowed", observation.shadowed.map_or("", |action| action.as_str())),
     ];

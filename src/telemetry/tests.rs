@@ -13,7 +13,6 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
     ClosedEntry {
         record: Record {
             time_us: 7_000_000,
-            request_id: RequestId::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdee),
             client_id: "case-7".to_owned(),
             principal: "dns:ward".to_owned(),
             role: "clinician".to_owned(),
@@ -23,10 +22,11 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
             action,
             reason,
             status: if action.answers() { Status::Ok } else { reason.status() },
-            detail: String::new(),
+            ..Record::blank(RequestId::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdee), opened)
         },
         observation: Observation {
             opened,
+            peer: String::new(),
             closed: at(10),
             stages: vec![
                 StageTime { stage: Stage::Decode, from: at(1), to: at(2) },

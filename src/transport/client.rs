@@ -1,7 +1,9 @@
 //! Our own caller, for the demo, the benchmarks and the tests: mutual TLS, HTTP/2 and gRPC, tuned for latency.
 
 use super::stubs::grpc_inference_service_client::GrpcInferenceServiceClient;
+use super::stubs::operations_client::OperationsClient;
 use super::tls::{self, ClientTls, HandshakeError};
+use crate::proto::operations::{ReloadRequest, ReloadResponse, StatusRequest, StatusResponse};
 use crate::proto::{ModelInferRequest, ModelInferResponse};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
@@ -11,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
@@ -129,12 +132,17 @@ pub struct Refused {
     pub request_id: Option<String>,
     /// The fields to mend and what is wrong with each, from `BadRequest`.
     pub violations: Vec<(String, String)>,
+    /// When to try again, from `RetryInfo`.
+    pub retry_after: Option<Duration>,
+    /// What a new token would have to say, as the `claims` parameter that asks a provider for it.
+    pub claims: Option<String>,
 }
 
 /// A connection to one server in the name of one caller.
 #[derive(Clone, Debug)]
 pub struct Client {
     stub: Stub,
+    headers: MetadataMap,
 }
 
 impl Client {
@@ -144,23 +152,27 @@ impl Client {
     /// # Errors
     /// Nobody listens, or one side turned the other away.
     pub async fn connect(target: &Target, tls: Option<ClientTls>) -> Result<Self, TransportError> {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", target.authority()))
-            .map_err(|error| broken(&error))?;
-        let endpoint = endpoint
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .max_frame_size(FRAME_MAX)
-            .connect_timeout(CONNECT_TIMEOUT);
-        let target = target.clone();
-        let connector = tower::service_fn(move |_| open(target.clone(), tls.clone()));
-        let channel = endpoint.connect_with_connector(connector).await.map_err(|error| broken(&error))?;
-        Ok(Self { stub: Stub::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX) })
+        let channel = channel(target, tls).await?;
+        let stub = Stub::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(Self { stub, headers: MetadataMap::new() })
+    }
+
+    /// The same connection for a caller that sends this header too, as in `authorization`.
+    ///
+    /// # Errors
+    /// It is no header.
+    pub fn with_header(&self, name: &str, value: &str) -> Result<Self, String> {
+        let name = AsciiMetadataKey::from_str(name).map_err(|error| error.to_string())?;
+        let value = value.parse().map_err(|_| "a header is visible ASCII".to_owned())?;
+        let mut other = self.clone();
+        other.headers.append(name, value);
+        Ok(other)
     }
 
     /// Asks a model; `timeout` travels to the server too.
     pub async fn infer(&mut self, request: ModelInferRequest, timeout: Duration) -> Outcome {
         let mut request = tonic::Request::new(request);
+        *request.metadata_mut() = self.headers.clone();
         request.set_timeout(timeout);
         match self.stub.model_infer(request).await {
             Ok(response) => Outcome::Answer(response.into_inner()),
@@ -171,6 +183,53 @@ impl Client {
     /// The stub, for every other method; a clone shares the connection.
     pub fn inner(&mut self) -> &mut Stub {
         &mut self.stub
+    }
+}
+
+/// A connection that the server has accepted.
+async fn channel(target: &Target, tls: Option<ClientTls>) -> Result<Channel, TransportError> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{}", target.authority()))
+        .map_err(|error| broken(&error))?;
+    let endpoint = endpoint
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME_MAX)
+        .connect_timeout(CONNECT_TIMEOUT);
+    let target = target.clone();
+    let connector = tower::service_fn(move |_| open(target.clone(), tls.clone()));
+    endpoint.connect_with_connector(connector).await.map_err(|error| broken(&error))
+}
+
+/// A connection to the operations port of one sidecar.
+#[derive(Clone, Debug)]
+pub struct Operator(OperationsClient<Channel>);
+
+impl Operator {
+    /// Connects as [`Client::connect`] does.
+    ///
+    /// # Errors
+    /// Nobody listens, or one side turned the other away.
+    pub async fn connect(target: &Target, tls: ClientTls) -> Result<Self, TransportError> {
+        Ok(Self(OperationsClient::new(channel(target, Some(tls)).await?)))
+    }
+
+    /// Has everything read anew that can be.
+    ///
+    /// # Errors
+    /// How the call ended instead.
+    pub async fn reload(&mut self) -> Result<ReloadResponse, Outcome> {
+        let told = self.0.reload(ReloadRequest {}).await;
+        told.map(tonic::Response::into_inner).map_err(|status| ended(&status))
+    }
+
+    /// How the sidecar stands.
+    ///
+    /// # Errors
+    /// How the call ended instead.
+    pub async fn status(&mut self) -> Result<StatusResponse, Outcome> {
+        let told = self.0.status(StatusRequest {}).await;
+        told.map(tonic::Response::into_inner).map_err(|status| ended(&status))
     }
 }
 
@@ -211,6 +270,8 @@ fn ended(status: &tonic::Status) -> Outcome {
         action: metadata("action"),
         request_id: metadata("request_id"),
         violations: violations.collect(),
+        retry_after: details.retry_info().and_then(|info| info.retry_delay),
+        claims: metadata("claims"),
     })
 }
 

@@ -1,15 +1,17 @@
 //! The door: every call passes here on its headers, and leaves with exactly one entry closed.
 
 mod head;
+mod reflection;
 
 use super::health::Health;
 use super::inference::Inference;
 use super::meter::{Budget, Meter, Metered, Shares};
+use super::operations::Operations;
 use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::stubs::operations_server::OperationsServer;
 use super::{Limits, status};
-use crate::admission::{Admitted, Rpc};
+use crate::admission::{Admitted, Rpc, Standing};
 use crate::guard::{Call, Guard, Head, Visitor};
-use crate::proto::DESCRIPTORS;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trace::RequestId;
@@ -38,25 +40,32 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Time a handler gets to notice a deadline by itself before the door answers for it.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// A health check names one service.
-const HEALTH_BYTES_MAX: usize = 4096;
+/// A health check names one service; an operator asks for nothing in particular.
+const SMALL_BYTES_MAX: usize = 4096;
 
 /// The services behind the door, and what all doors share.
 pub struct Services<B> {
     guard: Arc<Guard>,
-    inference: Inner<B>,
-    health: Inner<B>,
-    reflection: Option<(Inner<B>, Inner<B>)>,
+    offered: Offered<B>,
     shares: Shares,
     message_bytes_max: usize,
 }
+
+/// What is behind a door.
+enum Offered<B> {
+    ToCallers { inference: Inner<B>, health: Inner<B>, reflection: Option<(Inner<B>, Inner<B>)> },
+    ToOperators(Inner<B>),
+}
+
+/// Whose share of the bytes in reception it is.
+type Share = (Arc<Standing>, Arc<Budget>);
 
 /// The door of one connection.
 pub struct Door<B> {
     services: Arc<Services<B>>,
     visitor: Arc<Visitor>,
-    /// What this visitor may have in reception.
-    budget: Arc<Budget>,
+    /// What the visitor's last principal may have in reception: looked up anew only for another one.
+    share: Arc<Mutex<Option<Share>>>,
 }
 
 /// The admitted call, or stream, on its way through tonic to its handler. If tonic refuses it, it is still in
@@ -109,22 +118,40 @@ where
         let health = HealthServer::new(Health::new(Arc::clone(&guard)));
         Ok(Arc::new(Self {
             guard,
-            inference: BoxCloneSyncService::new(server),
-            health: BoxCloneSyncService::new(health.max_decoding_message_size(HEALTH_BYTES_MAX)),
-            reflection: reflection.then(reflection_services).transpose()?,
+            offered: Offered::ToCallers {
+                inference: BoxCloneSyncService::new(server),
+                health: BoxCloneSyncService::new(health.max_decoding_message_size(SMALL_BYTES_MAX)),
+                reflection: reflection.then(reflection::services).transpose()?,
+            },
             shares: Shares::new(limits.received_bytes_max, limits.message_bytes_max),
             message_bytes_max: limits.message_bytes_max,
         }))
+    }
+
+    /// What operators may ask, and nothing else.
+    #[must_use]
+    pub fn for_operators(operations: Operations, limits: &Limits) -> Arc<Self> {
+        let guard = Arc::clone(operations.guard());
+        let server = OperationsServer::new(operations).max_decoding_message_size(SMALL_BYTES_MAX);
+        let offered = Offered::ToOperators(BoxCloneSyncService::new(server));
+        let shares = Shares::new(limits.received_bytes_max, limits.message_bytes_max);
+        Arc::new(Self { guard, offered, shares, message_bytes_max: SMALL_BYTES_MAX })
     }
 }
 
 impl<B> Services<B> {
     /// The service of a method; `None` for one that is switched off.
     fn of(&self, rpc: Rpc) -> Option<&Inner<B>> {
+        let (inference, health, reflection) = match &self.offered {
+            Offered::ToOperators(operations) => return rpc.is_operation().then_some(operations),
+            Offered::ToCallers { inference, health, reflection } => (inference, health, reflection.as_ref()),
+        };
         match rpc {
-            Rpc::HealthCheck | Rpc::HealthWatch => Some(&self.health),
-            Rpc::Reflection => self.reflection.as_ref().map(|(v1, _)| v1),
-            Rpc::ReflectionAlpha => self.reflection.as_ref().map(|(_, alpha)| alpha),
+            Rpc::HealthCheck | Rpc::HealthWatch => Some(health),
+            Rpc::Reflection => reflection.map(|(v1, _)| v1),
+            Rpc::ReflectionAlpha => reflection.map(|(_, alpha)| alpha),
+            // They have a port of their own.
+            Rpc::OperationsReload | Rpc::OperationsStatus => None,
             Rpc::ModelInfer
             | Rpc::ModelStreamInfer
             | Rpc::ServerLive
@@ -144,33 +171,29 @@ impl<B> Services<B> {
             | Rpc::CudaSharedMemoryRegister
             | Rpc::CudaSharedMemoryUnregister
             | Rpc::TraceSetting
-            | Rpc::LogSettings => Some(&self.inference),
+            | Rpc::LogSettings => Some(inference),
         }
     }
-}
-
-fn reflection_services<B>() -> Result<(Inner<B>, Inner<B>), String>
-where
-    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<BoxError> + Send,
-{
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let v1 = builder().build_v1().map_err(|error| error.to_string())?;
-    let alpha = builder().build_v1alpha().map_err(|error| error.to_string())?;
-    Ok((BoxCloneSyncService::new(v1), BoxCloneSyncService::new(alpha)))
 }
 
 impl<B> Door<B> {
     /// The door for one visitor.
     #[must_use]
-    pub fn new(services: Arc<Services<B>>, visitor: Visitor) -> Self {
-        let principal = visitor.identity.as_ref().map_or("", |identity| identity.principal());
-        let budget = services.shares.of(principal);
-        Self { services, visitor: Arc::new(visitor), budget }
+    pub fn new(services: Arc<Services<B>>, visitor: Arc<Visitor>) -> Self {
+        Self { services, visitor, share: Arc::default() }
+    }
+
+    /// What the principal of an admitted call may have in reception, over all its connections.
+    fn budget(&self, admitted: &Admitted) -> Arc<Budget> {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((standing, budget)) = &*share
+            && Arc::ptr_eq(standing, admitted.standing())
+        {
+            return Arc::clone(budget);
+        }
+        let budget = self.services.shares.of(admitted.identity().principal());
+        *share = Some((Arc::clone(admitted.standing()), Arc::clone(&budget)));
+        budget
     }
 }
 
@@ -180,7 +203,7 @@ impl<B> Clone for Door<B> {
         Self {
             services: Arc::clone(&self.services),
             visitor: Arc::clone(&self.visitor),
-            budget: Arc::clone(&self.budget),
+            share: Arc::clone(&self.share),
         }
     }
 }
@@ -197,9 +220,10 @@ where
             *response.status_mut() = http;
             return response;
         }
+        self.services.guard.await_key(&self.visitor, &head).await;
         let called = head.rpc.and_then(|rpc| self.services.of(rpc)).cloned();
         if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called)
-            && let Ok(admitted) = self.services.guard.pass(&self.visitor, &head)
+            && let Ok(admitted) = self.services.guard.let_in(&self.visitor, &head)
         {
             return self.pass_stream(service.clone(), request, head, admitted).await;
         }
@@ -226,7 +250,7 @@ where
         let (request_id, deadline) = (call.request_id(), call.deadline().instant() + GRACE);
         // Loading a model changes the catalog whether or not somebody waits for it.
         let patient = matches!(call.admitted().rpc(), Rpc::RepositoryModelLoad | Rpc::RepositoryModelUnload);
-        let meter = Meter::new(&self.budget);
+        let meter = Meter::new(&self.budget(call.admitted()));
         let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
         let passing = Passing::new(call);
         request.extensions_mut().insert(passing.clone());
@@ -269,10 +293,10 @@ where
         head: Head,
         admitted: Admitted,
     ) -> Response<Body> {
-        let meter = Meter::new(&self.budget);
+        let meter = Meter::new(&self.budget(&admitted));
         let mut request = request.map(|body| Metered::new(body, Arc::clone(&meter)));
-        let visitor = Arc::clone(&self.visitor);
-        let passing = Passing::new(Streaming { visitor, head, meter, _admitted: admitted });
+        let (visitor, request_head) = (Arc::clone(&self.visitor), head.clone());
+        let passing = Passing::new(Streaming { visitor, head: request_head, meter, _admitted: admitted });
         request.extensions_mut().insert(passing.clone());
         let Ok(response) = service.call(request).await;
         match passing.take() {
@@ -297,10 +321,10 @@ where
     /// Reflection knows nothing of calls: it is recorded when it is let in.
     async fn pass_reflection(self, mut service: Inner<B>, request: Request<B>, call: Call) -> Response<Body> {
         let request_id = call.request_id();
+        let meter = Meter::new(&self.budget(call.admitted()));
         if let Err(refusal) = self.services.guard.tell(call, |_, _| Ok(())) {
             return refused(&refusal, request_id);
         }
-        let meter = Meter::new(&self.budget);
         match service.call(request.map(|body| Metered::new(body, meter))).await {
             Ok(response) => response,
         }
@@ -335,7 +359,11 @@ where
 }
 
 fn refused(refusal: &Refusal, request_id: RequestId) -> Response<Body> {
-    status::of(refusal, request_id).into_http()
+    let mut response = status::of(refusal, request_id).into_http();
+    if let Some(challenge) = status::www_authenticate(refusal) {
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// The status that tonic gave a call which it did not let through.
@@ -350,14 +378,4 @@ fn offer(tonic: &Response<Body>, mut ours: Response<Body>) -> Response<Body> {
         ours.headers_mut().insert(ACCEPT, offered.clone());
     }
     ours
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reflection_reads_our_descriptors() {
-        assert!(reflection_services::<tonic::body::Body>().is_ok());
-    }
 }

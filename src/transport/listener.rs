@@ -1,11 +1,13 @@
 //! Accepts connections, shakes hands, finds out once who is there, and serves HTTP/2 within explicit limits.
 
+mod crowd;
 mod preface;
 
-use super::{Limits, tls};
-use crate::clock::Now;
+use super::Limits;
+use super::tls::{self, Tls};
 use crate::guard::{Phase, Visitor};
-use crate::identity::{self, Authenticator, Credentials, Peer, Presented};
+use crate::identity::Peer;
+pub use crowd::Crowd;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -60,6 +62,10 @@ pub enum HandshakeFailure {
     Timeout,
     /// TLS refused the peer, or the peer TLS.
     Tls,
+    /// The peer has as many connections as one may have.
+    Crowded,
+    /// A process of another user, on a Unix socket that is not for it.
+    User,
 }
 
 impl HandshakeFailure {
@@ -69,22 +75,50 @@ impl HandshakeFailure {
         match self {
             Self::Timeout => "timeout",
             Self::Tls => "tls",
+            Self::Crowded => "crowded",
+            Self::User => "user",
         }
     }
 }
 
+/// Told of every connection that came to nothing.
+pub type OnFailure = Box<dyn Fn(HandshakeFailure, &Visitor) + Send + Sync>;
+
 /// What serving needs to know of the rest.
 pub struct Reception {
     /// TLS; `None` serves plaintext, which configuration allows on loopback and Unix sockets alone.
-    pub tls: Option<tls::Acceptor>,
-    /// Who establishes identities.
-    pub authenticators: Vec<Box<dyn Authenticator>>,
+    pub tls: Option<Arc<Tls>>,
     /// Limits of connections and streams.
     pub limits: Limits,
-    /// Told of every failed handshake.
-    pub on_failure: Box<dyn Fn(HandshakeFailure) + Send + Sync>,
+    /// Told of every connection that came to nothing, and of where it came from.
+    pub on_failure: OnFailure,
     /// Connections that may still be opened.
     pub connections: Arc<Semaphore>,
+    /// Who has how many of them.
+    pub crowd: Crowd,
+    /// Users whose processes may connect to the Unix socket, besides the one that we run as.
+    pub unix_uids: Vec<u32>,
+}
+
+impl Reception {
+    /// Within these limits.
+    #[must_use]
+    pub fn new(
+        tls: Option<Arc<Tls>>,
+        limits: &Limits,
+        on_failure: impl Fn(HandshakeFailure, &Visitor) + Send + Sync + 'static,
+    ) -> Self {
+        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        let crowd = Crowd::new(limits.connections_max);
+        let (limits, on_failure) = (limits.clone(), Box::new(on_failure));
+        Self { tls, limits, on_failure, connections, crowd, unix_uids: Vec::new() }
+    }
+
+    /// Whether the process at the other end may connect at all.
+    fn welcomes(&self, peer: &Peer) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        peer.uid.is_none_or(|uid| uid == own || uid == 0 || self.unix_uids.contains(&uid))
+    }
 }
 
 /// Accepts until the phase is draining, then tells every connection to finish (GOAWAY) and waits for all.
@@ -95,7 +129,7 @@ pub async fn serve<F, S>(
     mut phase: watch::Receiver<Phase>,
     service: F,
 ) where
-    F: Fn(Visitor) -> S + Clone + Send + Sync + 'static,
+    F: Fn(Arc<Visitor>) -> S + Clone + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
@@ -106,7 +140,7 @@ pub async fn serve<F, S>(
             accepted = accept(&listener) => accepted,
             () = Phase::draining(&mut phase) => break,
         };
-        let stream = match accepted {
+        let (stream, peer) = match accepted {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -119,8 +153,8 @@ pub async fn serve<F, S>(
         let (reception, phase, service) = (Arc::clone(&reception), phase.clone(), service.clone());
         open.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(stream, &reception, phase, service).await,
-                Stream::Unix(stream) => connection(stream, &reception, phase, service).await,
+                Stream::Tcp(stream) => connection(stream, peer, &reception, phase, service).await,
+                Stream::Unix(stream) => connection(stream, peer, &reception, phase, service).await,
             }
             drop(place);
         });
@@ -134,47 +168,75 @@ enum Stream {
     Unix(UnixStream),
 }
 
-async fn accept(listener: &Listener) -> io::Result<Stream> {
+/// The next connection, and what the kernel knows of its other end.
+async fn accept(listener: &Listener) -> io::Result<(Stream, Peer)> {
     match listener {
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            // An IPv4 caller of an IPv6 socket is known by its IPv4 address.
+            let address = Some(address.ip().to_canonical());
+            Ok((Stream::Tcp(stream), Peer { address, ..Peer::default() }))
         }
-        Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+            Ok((Stream::Unix(stream), Peer { uid, ..Peer::default() }))
+        }
     }
 }
 
-async fn connection<IO, F, S>(stream: IO, reception: &Reception, phase: watch::Receiver<Phase>, service: F)
-where
+async fn connection<IO, F, S>(
+    stream: IO,
+    peer: Peer,
+    reception: &Reception,
+    phase: watch::Receiver<Phase>,
+    service: F,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Visitor) -> S,
+    F: Fn(Arc<Visitor>) -> S,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let Some(acceptor) = &reception.tls else {
-        let visitor = visitor(reception, &Peer::default());
-        return http2(stream, &reception.limits, phase, service(visitor)).await;
+    if !reception.welcomes(&peer) {
+        return (reception.on_failure)(HandshakeFailure::User, &Visitor::new(peer));
+    }
+    let Some(tls) = &reception.tls else {
+        return converse(stream, peer, reception, phase, service).await;
     };
     let patience = Duration::from_millis(reception.limits.handshake_timeout_ms);
-    let (stream, certificate) = match tokio::time::timeout(patience, tls::accept(acceptor, stream)).await {
+    let (stream, chain) = match tokio::time::timeout(patience, tls::accept(&tls.acceptor(), stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             tracing::debug!(%error, "handshake failed");
-            return (reception.on_failure)(HandshakeFailure::Tls);
+            return (reception.on_failure)(HandshakeFailure::Tls, &Visitor::new(peer));
         }
-        Err(_) => return (reception.on_failure)(HandshakeFailure::Timeout),
+        Err(_) => return (reception.on_failure)(HandshakeFailure::Timeout, &Visitor::new(peer)),
     };
-    let visitor =
-        visitor(reception, &Peer { chain: certificate.into_iter().collect(), tls: true, ..Peer::default() });
+    converse(stream, Peer { chain, tls: true, ..peer }, reception, phase, service).await;
+}
+
+/// Serves a connection whose other end is known as far as the connection tells.
+async fn converse<IO, F, S>(
+    stream: IO,
+    peer: Peer,
+    reception: &Reception,
+    phase: watch::Receiver<Phase>,
+    service: F,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Arc<Visitor>) -> S,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let place = reception.crowd.enter(&peer);
+    let visitor = Arc::new(Visitor::new(peer));
+    if place.is_none() {
+        return (reception.on_failure)(HandshakeFailure::Crowded, &visitor);
+    }
     http2(stream, &reception.limits, phase, service(visitor)).await;
+    drop(place);
 }
-
-fn visitor(reception: &Reception, peer: &Peer) -> Visitor {
-    let presented = Presented { peer, credentials: &Credentials::default(), now: Now::read() };
-    Visitor { identity: identity::identify(&reception.authenticators, &presented).map(Arc::new) }
-}
-
 async fn http2<IO, S>(stream: IO, limits: &Limits, mut phase: watch::Receiver<Phase>, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

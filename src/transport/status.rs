@@ -1,5 +1,9 @@
 //! A refusal as gRPC has it: status, message, and `google.rpc` details that clients can act on.
 
+mod challenge;
+
+pub(super) use challenge::header as www_authenticate;
+
 use crate::reason::{Reason, Status as Canonical};
 use crate::refusal::Refusal;
 use crate::trace::RequestId;
@@ -15,10 +19,13 @@ pub const DOMAIN: &str = "asepsis";
 /// `ErrorInfo.reason` is the audit entry's reason in upper case, as AIP-193 asks.
 #[must_use]
 pub fn of(refusal: &Refusal, request_id: RequestId) -> Status {
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("request_id".to_owned(), request_id.to_string()),
         ("action".to_owned(), refusal.action().to_string()),
     ]);
+    if let Some(challenge) = refusal.challenge() {
+        metadata.insert("claims".to_owned(), challenge::claims(challenge));
+    }
     let reason = refusal.reason();
     let mut details = ErrorDetails::with_error_info(reason.as_str().to_ascii_uppercase(), DOMAIN, metadata);
     if let Some(field) = refusal.field() {
@@ -27,10 +34,21 @@ pub fn of(refusal: &Refusal, request_id: RequestId) -> Status {
     if let Some(delay) = refusal.retry_after() {
         details.set_retry_info(Some(delay));
     }
-    if reason == Reason::Overloaded {
-        details.add_quota_failure_violation("requests in flight", refusal.message());
+    if let Some(subject) = quota(reason) {
+        details.add_quota_failure_violation(subject, refusal.message());
     }
     Status::with_error_details(code(refusal.status()), message(refusal, request_id), details)
+}
+
+/// What there was too much of.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other reason is about a quota")]
+fn quota(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::Overloaded => Some("requests in flight"),
+        Reason::RateLimited => Some("rate"),
+        Reason::QuotaExhausted => Some("daily quota"),
+        _ => None,
+    }
 }
 
 /// Some clients show nothing but the message: a failure of ours names the request there too.

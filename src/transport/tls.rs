@@ -1,60 +1,40 @@
-//! TLS 1.3 with a client certificate, by our own acceptor, so that certificates can be reloaded later.
+//! Whom does TLS let in, and with which certificate does it answer? By our own acceptor, whose certificates, CAs,
+//! revocation lists and deny list are replaced while it serves, all at once or not at all.
+//!
+//! The whole path to the CA is checked for revocation, so operators give, beside the list of the CA that issues
+//! their clients' certificates, the list of every CA above it but for the anchor, which nobody revokes.
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
+mod caller;
+mod crl;
+mod deny;
+mod files;
+mod load;
+mod settings;
+mod trust;
+mod verifier;
+
+pub use caller::{ClientTls, HandshakeError, client, dial};
+pub use settings::{ClientCertificate, Files, Settings, Version};
+
+use crate::clock::Now;
+use crate::identity::IdentityError;
+use crate::identity::certificate::Trust;
+use crate::reload::Reloadable;
+use arc_swap::ArcSwap;
+use load::{External, State};
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 pub use tokio_rustls::TlsAcceptor as Acceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Certificates and versions (`[tls]`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// The server's certificate chain, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM; readable by its owner alone.
-    pub key: Option<PathBuf>,
-    /// The CAs that sign client certificates, PEM.
-    pub client_ca: Option<PathBuf>,
-    /// Whether callers must have a certificate.
-    pub client_certificate: ClientCertificate,
-    /// SPIFFE trust domains that are believed; empty: any that `client_ca` signs.
-    pub trust_domains: Vec<String>,
-    /// The oldest protocol version.
-    pub minimum_version: Version,
-    /// Serve without TLS. Only on loopback or a Unix socket; callers are then the member `plaintext`.
-    pub plaintext: bool,
-}
-
-/// Whether callers must have a certificate: the only choice as long as there is no other credential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientCertificate {
-    /// Without one the handshake fails.
-    #[default]
-    Required,
-}
-
-/// TLS versions that are offered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub enum Version {
-    /// TLS 1.2 and 1.3.
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3 alone.
-    #[default]
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
 /// Why TLS cannot be served.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// A key that is needed is not set.
     #[error("tls.{0} is not set")]
@@ -62,183 +42,231 @@ pub enum TlsError {
     /// A file that does not hold what it should.
     #[error("tls.{key}: {path}: {problem}")]
     File {
-        /// The configuration key.
-        key: &'static str,
+        /// The configuration key, as in `client_ca` or `trust_bundles.hospital.example`.
+        key: String,
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
-    /// Certificate and key, or CA, do not fit.
+    /// What was handed over, or all of it together, cannot be used.
     #[error("tls: {0}")]
     Unusable(String),
 }
 
-/// Accepts TLS connections with these settings.
-///
-/// # Errors
-/// The first file or combination to mend.
-pub fn acceptor(settings: &Settings) -> Result<Acceptor, TlsError> {
-    server(settings).map(Acceptor::from)
+/// Certificates that do not come from files, as those of the SPIFFE Workload API.
+pub struct Material {
+    /// The server's certificate chain, its own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: PrivateKeyDer<'static>,
+    /// The CAs of each trust domain; under the empty name those of `client_ca`.
+    pub bundles: BTreeMap<String, Vec<CertificateDer<'static>>>,
 }
 
-/// Shakes hands; the stream, and the client's own certificate (DER), whose chain is verified.
+impl Material {
+    /// From DER: a chain, its own certificate first, a PKCS#8 key, and the CAs of each trust domain.
+    ///
+    /// # Errors
+    /// The key is none.
+    pub fn from_der(
+        chain: Vec<Vec<u8>>,
+        key: &[u8],
+        bundles: BTreeMap<String, Vec<Vec<u8>>>,
+    ) -> Result<Self, TlsError> {
+        let certificates = |der: Vec<Vec<u8>>| der.into_iter().map(CertificateDer::from).collect::<Vec<_>>();
+        let key = PrivateKeyDer::try_from(key.to_vec());
+        Ok(Self {
+            chain: certificates(chain),
+            key: key.map_err(|problem| TlsError::Unusable(problem.to_owned()))?,
+            bundles: bundles.into_iter().map(|(domain, bundle)| (domain, certificates(bundle))).collect(),
+        })
+    }
+}
+
+/// When a certificate or revocation list in service ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateStatus {
+    /// `server`, `client_ca`, `bundle:DOMAIN`, or `crl:N` counted from 0 in the order of the configuration.
+    pub name: String,
+    /// The end of its validity: of a bundle's first CA to expire; of a list its `nextUpdate`.
+    pub expires: SystemTime,
+}
+
+/// TLS in service.
+pub struct Tls {
+    settings: Settings,
+    /// Held while something is loaded, so that loads do not overtake each other.
+    external: Mutex<Option<External>>,
+    state: ArcSwap<State>,
+    generation: AtomicU64,
+}
+
+impl Tls {
+    /// Loads everything that the settings name.
+    ///
+    /// # Errors
+    /// The first file or combination to mend.
+    pub fn start(settings: &Settings, now: Now) -> Result<Arc<Self>, TlsError> {
+        Self::start_from(settings, None, now)
+    }
+
+    /// As [`Tls::start`], with a certificate and bundles that do not come from files.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub fn start_with(settings: &Settings, material: Material, now: Now) -> Result<Arc<Self>, TlsError> {
+        Self::start_from(settings, Some(External::new(material)?), now)
+    }
+
+    fn start_from(settings: &Settings, external: Option<External>, now: Now) -> Result<Arc<Self>, TlsError> {
+        let state = load::load(settings, external.as_ref(), None, now).map_err(first)?;
+        state.warn();
+        Ok(Arc::new(Self {
+            settings: settings.clone(),
+            external: Mutex::new(external),
+            state: ArcSwap::from_pointee(state),
+            generation: AtomicU64::new(1),
+        }))
+    }
+
+    /// Reads all files anew and puts them into service, if all of them are good.
+    ///
+    /// # Errors
+    /// The first file or combination to mend; what is in service stays.
+    pub fn reload(&self, now: Now) -> Result<(), TlsError> {
+        let external = self.external.lock().unwrap_or_else(PoisonError::into_inner);
+        self.swap(external.as_ref(), now)
+    }
+
+    /// Puts certificate and bundles from elsewhere into service, together with revocation lists and deny list,
+    /// which are read from their files anew. The files of what was handed over are not read from then on;
+    /// bundles that were not handed over still come from files.
+    ///
+    /// # Errors
+    /// What cannot be used; what is in service stays.
+    pub fn replace(&self, material: Material, now: Now) -> Result<(), TlsError> {
+        let new = External::new(material)?;
+        let mut external = self.external.lock().unwrap_or_else(PoisonError::into_inner);
+        self.swap(Some(&new), now)?;
+        *external = Some(new);
+        Ok(())
+    }
+
+    fn swap(&self, external: Option<&External>, now: Now) -> Result<(), TlsError> {
+        let state = load::load(&self.settings, external, Some(&self.state.load()), now).map_err(first)?;
+        state.warn();
+        self.state.store(Arc::new(state));
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// The acceptor in service, for one connection.
+    #[must_use]
+    pub fn acceptor(&self) -> Acceptor {
+        self.state.load().acceptor.clone()
+    }
+
+    /// What the acceptor is made of.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.state.load().config)
+    }
+
+    /// How many times something was put into service; a chain that was verified before it changed may be
+    /// trusted no longer.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// When what is in service ends.
+    #[must_use]
+    pub fn status(&self) -> Vec<CertificateStatus> {
+        self.state.load().status.clone()
+    }
+
+    /// The files that a reload reads.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let external = self.external.lock().unwrap_or_else(PoisonError::into_inner);
+        let supplied =
+            |domain: &str| external.as_ref().is_some_and(|known| known.bundles.contains_key(domain));
+        let Settings { certificate, key, client_ca, trust_bundles, crl, deny_list, .. } = &self.settings;
+        let own = certificate.iter().chain(key).filter(|_| external.is_none());
+        let bundles = trust_bundles.iter().filter(|(domain, _)| !supplied(domain)).map(|(_, path)| path);
+        let bundles = bundles.chain(client_ca.iter().filter(|_| !supplied("")));
+        own.chain(bundles).chain(&crl.0).chain(deny_list).cloned().collect()
+    }
+}
+
+/// Everything that would keep [`Tls::start`] from starting.
+#[must_use]
+pub fn examine(settings: &Settings, now: Now) -> Vec<TlsError> {
+    load::load(settings, None, None, now).err().unwrap_or_default()
+}
+
+/// Shakes hands; the stream, and the client's chain of certificates (DER), its own first, which is verified.
+/// Without a certificate the chain is empty.
 ///
 /// # Errors
 /// The peer, or TLS itself, failed.
 pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
     acceptor: &Acceptor,
     stream: IO,
-) -> std::io::Result<(TlsStream<IO>, Option<Vec<u8>>)> {
+) -> std::io::Result<(TlsStream<IO>, Vec<Vec<u8>>)> {
     let stream = acceptor.accept(stream).await?;
-    let chain = stream.get_ref().1.peer_certificates();
-    let certificate = chain.and_then(|chain| chain.first()).map(|leaf| leaf.as_ref().to_vec());
-    Ok((stream, certificate))
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let chain = chain.iter().map(|certificate| certificate.as_ref().to_vec()).collect();
+    Ok((stream, chain))
 }
 
-/// The server's side: TLS 1.3, HTTP/2 by ALPN, and a client certificate that `client_ca` signed.
-///
-/// # Errors
-/// The first file or combination to mend.
-pub fn server(settings: &Settings) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let roots = Arc::new(roots("client_ca", path(settings.client_ca.as_ref(), "client_ca")?)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
-    let verifier = verifier.build().map_err(|error| TlsError::Unusable(error.to_string()))?;
-    let versions: &[&rustls::SupportedProtocolVersion] = match settings.minimum_version {
-        Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        Version::Tls13 => &[&rustls::version::TLS13],
-    };
-    let chain = certificates("certificate", path(settings.certificate.as_ref(), "certificate")?)?;
-    let key = private_key(path(settings.key.as_ref(), "key")?)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .map_err(|error| TlsError::Unusable(error.to_string()))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|error| TlsError::Unusable(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    // A caller is who its certificate says now: no resumption into an older identity, no early data.
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
-}
+impl Trust for Tls {
+    fn verify(&self, chain: &[Vec<u8>], now: Now) -> Result<SystemTime, IdentityError> {
+        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let until = self.state.load().trust.verify(&chain, load::unix(now));
+        until.map(load::system).map_err(|distrust| distrust.words())
+    }
 
-/// A client's side, for our own client, tests and benchmarks; `identity` is a certificate and its key.
-///
-/// # Errors
-/// The first file to mend.
-pub fn client(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| TlsError::Unusable(error.to_string()))?
-        .with_root_certificates(roots("ca", ca)?);
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => builder
-            .with_client_auth_cert(certificates("certificate", certificate)?, private_key(key)?)
-            .map_err(|error| TlsError::Unusable(error.to_string()))?,
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// What [`client`] makes: certificate, key and trusted CA of a caller.
-pub type ClientTls = Arc<ClientConfig>;
-
-/// How long [`dial`] waits for the server's first word before it believes the handshake done.
-const FIRST_WORD: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Why our own client came to no TLS connection.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// The server turned us away; its alert in words, as in `certificate required`.
-    #[error("TLS alert: {0}")]
-    Alert(String),
-    /// The server is not who it should be, or does not speak TLS.
-    #[error("TLS handshake: {0}")]
-    Failed(#[from] std::io::Error),
-}
-
-/// The client's side of a handshake, to its real end.
-///
-/// In TLS 1.3 the server judges our certificate after our own side is done (RFC 8446, section 2), so that a
-/// refusal would surface only at the first call, or be lost when the server resets the connection. An HTTP/2
-/// server speaks first (RFC 9113, section 3.4): this waits for that word, or for the alert in its stead.
-///
-/// # Errors
-/// The server's alert, or what else went wrong.
-pub async fn dial<S>(
-    config: ClientTls,
-    name: &str,
-    socket: S,
-) -> Result<tokio_rustls::client::TlsStream<S>, HandshakeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    use tokio::io::AsyncBufReadExt;
-    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
-    let mut stream = tokio_rustls::TlsConnector::from(config).connect(name, socket).await.map_err(refused)?;
-    match tokio::time::timeout(FIRST_WORD, stream.fill_buf()).await {
-        Err(_) => Ok(stream),
-        Ok(Ok(word)) if !word.is_empty() => Ok(stream),
-        Ok(Ok(_)) => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
-        Ok(Err(error)) => Err(refused(error)),
+    fn denies(&self, spiffe_id: &str) -> bool {
+        self.state.load().trust.denied.has_id(spiffe_id)
     }
 }
 
-fn refused(error: std::io::Error) -> HandshakeError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::AlertReceived(alert)) => HandshakeError::Alert(words(&format!("{alert:?}"))),
-        _ => HandshakeError::Failed(error),
+impl Reloadable for Tls {
+    fn name(&self) -> &'static str {
+        "tls"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Self::files(self)
+    }
+
+    fn reload(&self, now: Now) -> Result<(), String> {
+        Self::reload(self, now).map_err(|error| error.to_string())
     }
 }
 
-/// `CertificateRequired` as `certificate required`.
-fn words(name: &str) -> String {
-    let mut words = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !words.is_empty() {
-            words.push(' ');
+impl External {
+    fn new(material: Material) -> Result<Self, TlsError> {
+        let Material { chain, key, bundles } = material;
+        let unusable =
+            |error: rustls::Error| TlsError::Unusable(format!("the certificate handed over: {error}"));
+        Ok(Self { server: load::certified(chain, key).map_err(unusable)?, bundles })
+    }
+}
+
+impl State {
+    fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
         }
-        words.push(letter.to_ascii_lowercase());
     }
-    words
 }
 
-fn path<'a>(path: Option<&'a PathBuf>, key: &'static str) -> Result<&'a Path, TlsError> {
-    path.map(PathBuf::as_path).ok_or(TlsError::Unset(key))
+fn first(errors: Vec<TlsError>) -> TlsError {
+    errors.into_iter().next().unwrap_or_else(|| TlsError::Unusable("nothing was loaded".to_owned()))
 }
 
-fn file_error(key: &'static str, path: &Path, problem: impl std::fmt::Display) -> TlsError {
-    TlsError::File { key, path: path.to_owned(), problem: problem.to_string() }
-}
-
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| file_error(key, path, error))?;
-    let chain: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| file_error(key, path, error))?;
-    if chain.is_empty() {
-        return Err(file_error(key, path, "no certificate in it"));
-    }
-    Ok(chain)
-}
-
-fn roots(key: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(key, path)? {
-        roots.add(certificate).map_err(|error| file_error(key, path, error))?;
-    }
-    Ok(roots)
-}
-
-/// Reads a private key whose file nobody but its owner may read.
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = std::fs::metadata(path).map_err(|error| file_error("key", path, error))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(file_error("key", path, "readable by others than its owner; chmod 600"));
-    }
-    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("key", path, error))
-}
+#[cfg(test)]
+mod tests;

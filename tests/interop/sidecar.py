@@ -49,6 +49,12 @@ class Sidecar:
             identity = (self.pem(f"{certificate}.key").read_bytes(), self.pem(f"{certificate}.pem").read_bytes())
         return grpc.secure_channel(self.grpc, grpc.ssl_channel_credentials(self.pem("ca.pem").read_bytes(), *identity))
 
+    def entry(self, request_id: str) -> dict:
+        """The one audit entry of a call. It is there as soon as the call has its answer."""
+        lines = [line for file in (self.directory / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
+        (found,) = [entry for entry in map(json.loads, lines) if entry.get("request_id") == request_id]
+        return found
+
     def terminate(self) -> int:
         """Asks it to drain, and waits for its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -67,6 +73,9 @@ def serving(directory: Path, **settings: str):
         **os.environ,
         "ASEPSIS__LISTEN__GRPC": "127.0.0.1:0",
         "ASEPSIS__LISTEN__ADMIN": "127.0.0.1:0",
+        "ASEPSIS__LISTEN__OPERATIONS": "127.0.0.1:0",
+        # What it fetches is on this machine, whatever proxy the machine has.
+        "NO_PROXY": "localhost,127.0.0.1",
         **settings,
     }
     command = [BINARY, "serve", "--config", directory / "asepsis.toml"]

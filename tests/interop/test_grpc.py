@@ -10,12 +10,12 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as inference
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from samples import MODELS, WDBC, clean
 from sidecar import serving
+from status import detail
 from triton import request
 
 SERVICE = "inference.GRPCInferenceService"
@@ -34,17 +34,6 @@ def refusal(method, message) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as raised:
         method(message, timeout=SECONDS)
     return raised.value
-
-
-def detail(error: grpc.RpcError, kind):
-    """The one detail of this kind in grpc-status-details-bin; the status in there has to agree with the call's."""
-    status = rpc_status.from_call(error)
-    assert status is not None, "no grpc-status-details-bin"
-    assert (status.code, status.message) == (error.code().value[0], error.details())
-    (packed,) = [packed for packed in status.details if packed.Is(kind.DESCRIPTOR)]
-    found = kind()
-    packed.Unpack(found)
-    return found
 
 
 def assert_error_info(error: grpc.RpcError) -> None:

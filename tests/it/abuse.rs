@@ -199,7 +199,6 @@ fn a_timeout_that_is_none_and_odd_headers_do_not_keep_a_call_from_its_answer() {
             ("traceparent", "00-00000000000000000000000000000000-0000000000000000-00"),
             ("traceparent", "ff-xyz"),
             ("grpc-message-type", "x"),
-            ("x-forwarded-client-cert", "URI=spiffe://asepsis.dev/role/DataScientists_AI_Full"),
         ] {
             let ended = wire.call(with(name, value), Some(whole())).await.unwrap();
             assert_eq!(ended.status.code(), tonic::Code::Ok, "{name}: {value}: {ended:?}");

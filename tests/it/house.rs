@@ -1,20 +1,24 @@
 //! What tests and benchmarks share: real models, real samples, a guard without a network.
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "each user takes its part")]
 
-use asepsis::admission::Admission;
-use asepsis::admission::rbac::AccessPolicy;
+use asepsis::admission::in_flight::InFlight;
+use asepsis::admission::rate_limit::Budgets;
+use asepsis::admission::{Access, Admission, Rpc};
 use asepsis::audit::Auditor;
 use asepsis::audit::memory::MemoryLedger;
 use asepsis::catalog::{Catalog, Loader, Repository};
+use asepsis::clock::Now;
 use asepsis::decision::Policy;
 use asepsis::detection;
-use asepsis::guard::{Guard, Phase};
-use asepsis::identity::{Identity, Mechanism};
+use asepsis::guard::{Guard, Head, Phase, Visitor};
+use asepsis::identity::plaintext::Plaintext;
+use asepsis::identity::{Credentials, Peer};
 use asepsis::inference::ort::Runtime;
 use asepsis::inference::perturbation::Secret;
 use asepsis::inference::pool::ComputePool;
 use asepsis::proto::ModelInferRequest;
 use asepsis::proto::model_infer_request::InferInputTensor;
+use asepsis::trace::RequestId;
 use ndarray::{ArrayD, IxDyn, OwnedRepr};
 use ndarray_npy::NpzReader;
 use std::fs::File;
@@ -62,8 +66,13 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
         permissions = [{ rpcs = ["*"], models = ["*"] }]
         sees_action = true
     "#;
+    let (policy, limits) = asepsis::app::access::parse(policy, &[]).unwrap();
+    let access = Access { policy, budgets: Budgets::new(limits, Now::read()) };
     Arc::new(Guard {
-        admission: Admission::new(AccessPolicy::parse(policy, &[]).unwrap(), Vec::new()),
+        authenticators: vec![Box::new(Plaintext)],
+        jwt: None,
+        epoch: Arc::default(),
+        admission: Admission::new(access, InFlight::new(1024)),
         catalog: Catalog::start(Repository::new(models()), loader()).unwrap(),
         auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), b"a key for tests")),
         secret: Secret::new(&[7; 32]),
@@ -73,9 +82,22 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
     })
 }
 
-/// The identity that the guard above grants everything.
-pub fn identity() -> Arc<Identity> {
-    Arc::new(Identity::new(Mechanism::Plaintext, "plaintext".into(), None))
+/// A visitor whom the guard above grants everything.
+pub fn visitor() -> Visitor {
+    Visitor::new(Peer::default())
+}
+
+/// The headers of a call without credentials.
+pub fn head(n: u64, rpc: Rpc) -> Head {
+    Head {
+        now: Now::read(),
+        request_id: RequestId::new(u128::from(n)),
+        rpc: Some(rpc),
+        parent: None,
+        timeout: None,
+        credentials: Credentials::default(),
+        emergency: None,
+    }
 }
 
 /// Committed samples of one model.

@@ -12,6 +12,8 @@
 )]
 
 mod abuse;
+mod access;
+mod agent;
 mod answers;
 mod audit;
 mod bytes;
@@ -24,14 +26,21 @@ mod health;
 mod house;
 mod isolation;
 mod ledger;
+mod keys;
 mod lifecycle;
 mod onnx;
+mod operations;
 mod pool;
 mod probes;
 mod process;
 mod properties;
+mod provider;
 mod refusals;
+mod rotation;
 mod sidecar;
 mod slow;
 mod streams;
+mod tokens;
+mod trust;
 mod wire;
+mod workload;

@@ -3,12 +3,10 @@
 use crate::house;
 use asepsis::admission::Rpc;
 use asepsis::audit::memory::MemoryLedger;
-use asepsis::clock::Now;
-use asepsis::guard::{Guard, Head, Visitor};
+use asepsis::guard::Guard;
 use asepsis::proto::model_infer_request::InferInputTensor;
 use asepsis::proto::{InferTensorContents, ModelInferRequest};
 use asepsis::reason::Status;
-use asepsis::trace::RequestId;
 use proptest::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -70,14 +68,8 @@ proptest! {
     #[test]
     fn any_request_has_one_outcome_that_is_not_internal(request in request(), seed in any::<u64>()) {
         let (guard, ledger, runtime) = world();
-        let head = Head {
-            now: Now::read(),
-            request_id: RequestId::new(u128::from(seed)),
-            rpc: Some(Rpc::ModelInfer),
-            parent: None,
-            timeout: None,
-        };
-        let visitor = Visitor { identity: Ok(house::identity()) };
+        let head = house::head(seed, Rpc::ModelInfer);
+        let visitor = house::visitor();
         let call = guard.admit(&visitor, &head).unwrap();
         let outcome = runtime.block_on(guard.serve(call, request));
         let record = ledger.last().unwrap();

@@ -47,6 +47,15 @@ impl Sidecar {
         Self { app: Some(app), directory }
     }
 
+    /// Starts under this access policy, which stands in `access.toml` of its directory.
+    pub fn start_under(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(|config| {
+            config.access.policy = config.audit.directory.with_file_name("access.toml");
+            std::fs::write(&config.access.policy, policy).unwrap();
+            change(config);
+        })
+    }
+
     pub fn app(&self) -> &App {
         self.app.as_ref().unwrap()
     }
@@ -61,6 +70,12 @@ impl Sidecar {
 
     pub fn grpc(&self) -> SocketAddr {
         self.app().addresses().grpc.unwrap()
+    }
+
+    /// Where operators ask.
+    pub fn operations(&self) -> Target {
+        let address = self.app().addresses().operations.unwrap();
+        Target::Tcp { host: address.ip().to_string(), port: address.port() }
     }
 
     pub fn target(&self) -> Target {
@@ -93,6 +108,7 @@ pub fn config(directory: &Path) -> Config {
     let mut config = Config::default();
     config.listen.grpc = Some("127.0.0.1:0".into());
     config.listen.admin = "127.0.0.1:0".into();
+    config.listen.operations = Some("127.0.0.1:0".into());
     config.tls.certificate = Some(pki().join("server.pem"));
     config.tls.key = Some(pki().join("server.key"));
     config.tls.client_ca = Some(pki().join("ca.pem"));

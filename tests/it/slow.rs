@@ -30,8 +30,13 @@ publish = true
 
 /// Makes a sidecar serve the slow model and nothing else, on one thread.
 pub fn serve(config: &mut Config) {
-    onnx::serve(config, "slow", &model(), CONTRACT);
+    serve_products(config, PRODUCTS);
     config.models.compute_threads = 1;
+}
+
+/// Makes a sidecar serve a model of so many products of matrices, some 50 us each for one row.
+pub fn serve_products(config: &mut Config, products: usize) {
+    onnx::serve(config, "slow", &model(products), CONTRACT);
     // Nothing measures its answers: it is here to be waited for.
     onnx::unjudged(config);
 }
@@ -60,14 +65,14 @@ fn request(rows: usize) -> ModelInferRequest {
     }
 }
 
-fn model() -> Vec<u8> {
+fn model(products: usize) -> Vec<u8> {
     let name = |at: usize| match at {
         0 => "x".to_owned(),
-        PRODUCTS => "y".to_owned(),
+        at if at == products => "y".to_owned(),
         at => format!("h{at}"),
     };
     let product = |at: usize| onnx::node("MatMul", &[&name(at), "w"], &name(at + 1), &[]);
-    let mut graph: Vec<Vec<u8>> = (0..PRODUCTS).map(product).collect();
+    let mut graph: Vec<Vec<u8>> = (0..products).map(product).collect();
     graph.push(onnx::zeros("w", &[WIDTH, WIDTH]));
     graph.push(onnx::input("x", onnx::FLOAT, WIDTH));
     graph.push(onnx::output("y", WIDTH));

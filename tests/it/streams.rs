@@ -118,7 +118,7 @@ fn a_role_that_may_not_stream_is_refused_once_and_by_name() {
 
 #[test]
 fn a_stream_and_its_message_hold_a_place_each_and_give_it_back() {
-    let sidecar = Sidecar::start_with(|config| config.limits.in_flight_max = 2);
+    let sidecar = Sidecar::start_with(|config| config.limits.in_flight_max = 4);
     block_on(async {
         let mut client = sidecar.client("client").await;
         let mut open = Open::on(&mut client).await.unwrap();

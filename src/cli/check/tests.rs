@@ -101,14 +101,14 @@ fn a_model_that_does_not_load_and_a_role_for_an_unknown_one_are_refused() {
     expect(
         &problems,
         &[
-            "asepsis.toml:5: access.policy: access.toml: role `all`: unknown model `wbdc`",
+            "asepsis.toml:5: access.policy: access.toml:3: role `all`: unknown model `wbdc`",
             "asepsis.toml:6: models.repository: model other/1: contract.toml: ",
             "asepsis.toml:6: models.repository: model wdbc/1: model.onnx: ",
         ],
     );
     fs::write(home.path("access.toml"), "[roles.all]\nmembers = []\npermission = []\n").unwrap();
     let problems = home.check("").unwrap_err();
-    let policy = "asepsis.toml:5: access.policy: access.toml:3: unknown field `permission`";
+    let policy = "asepsis.toml:5: access.policy: access.toml:3: role `all`: unknown field `permission`";
     assert!(problems[0].starts_with(policy), "{problems:#?}");
 }
 
@@ -117,9 +117,36 @@ fn a_key_that_fits_no_certificate_or_is_read_by_others_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
     fs::copy(home.path("pki/client.key"), home.path("pki/server.key")).unwrap();
-    expect(&home.check("").unwrap_err(), &["asepsis.toml:2: tls.certificate: tls: "]);
+    expect(
+        &home.check("").unwrap_err(),
+        &["asepsis.toml:2: tls.certificate: pki/server.pem: does not belong to the key"],
+    );
     fs::set_permissions(home.path("pki/server.key"), fs::Permissions::from_mode(0o644)).unwrap();
     expect(&home.check("").unwrap_err(), &["asepsis.toml:3: tls.key: pki/server.key: readable by others"]);
+}
+
+#[test]
+fn each_file_of_trust_that_holds_something_else_is_refused_at_its_key() {
+    let home = Home::new();
+    fs::write(home.path("deny.toml"), "serials = [\"xyz\"]\nspiffe_ids = []\n").unwrap();
+    fs::write(home.path("empty.pem"), "").unwrap();
+    let more = "tls.deny_list = \"deny.toml\"\n\
+                tls.crl = [\"pki/ca.pem\", \"none.crl\"]\n\
+                tls.trust_bundles.\"a.example\" = \"empty.pem\"\n\
+                tls.trust_bundles.\"b.example\" = \"pki/client.pem\"\n\
+                tls.trust_bundles.\"c.example\" = \"pki/ca.pem\"\n";
+    expect(
+        &home.check(more).unwrap_err(),
+        &[
+            "asepsis.toml:12: tls.deny_list: deny.toml: serials: `xyz`: hexadecimal digits",
+            "asepsis.toml:13: tls.crl: none.crl: No such file",
+            "asepsis.toml:13: tls.crl: pki/ca.pem: no revocation list in it",
+            "asepsis.toml:14: tls.trust_bundles.a.example: empty.pem: no certificate in it",
+            "asepsis.toml:15: tls.trust_bundles.b.example: pki/client.pem: certificate 1 of it: is not one of a CA",
+        ],
+    );
+    let good = "tls.trust_bundles.\"c.example\" = \"pki/ca.pem\"\n";
+    assert!(home.check(good).is_ok());
 }
 
 #[test]
@@ -156,4 +183,17 @@ fn what_would_start_is_summed_up_and_nothing_is_left_behind() {
         fs::read_dir(home.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["access.toml", "asepsis.toml", "models", "pki"]);
+}
+
+#[test]
+#[cfg(feature = "cedar")]
+fn cedar_policies_that_do_not_fit_the_schema_are_refused() {
+    let home = Home::new();
+    let more = "access.cedar = \"access.cedar\"\n";
+    expect(&home.check(more).unwrap_err(), &["asepsis.toml:12: access.cedar: access.cedar: No such file"]);
+    fs::write(home.path("access.cedar"), "permit (principal, action == Action::\"Infer\", resource);")
+        .unwrap();
+    expect(&home.check(more).unwrap_err(), &["asepsis.toml:12: access.cedar: access.cedar: "]);
+    fs::write(home.path("access.cedar"), "permit (principal, action, resource);").unwrap();
+    home.check(more).unwrap();
 }

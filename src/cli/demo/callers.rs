@@ -62,7 +62,7 @@ mod tests {
             client_ca: Some(pki.join("ca.pem")),
             ..tls::Settings::default()
         };
-        let acceptor = tls::Acceptor::from(tls::server(&settings).unwrap());
+        let acceptor = tls::Tls::start(&settings, Now::read()).unwrap().acceptor();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap().to_string().parse().unwrap();
         tokio::spawn(async move {

@@ -48,6 +48,7 @@ impl Sidecar {
             .arg(config)
             .env("ASEPSIS__LISTEN__GRPC", "127.0.0.1:0")
             .env("ASEPSIS__LISTEN__ADMIN", "127.0.0.1:0")
+            .env("ASEPSIS__LISTEN__OPERATIONS", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -3,6 +3,7 @@
 use crate::admission::Rpc;
 use crate::clock::Now;
 use crate::guard::Head;
+use crate::identity::{Credentials, Header};
 use crate::trace::{RequestId, TraceParent};
 use http::{HeaderMap, Method, Request, StatusCode};
 use std::time::Duration;
@@ -16,6 +17,22 @@ pub(super) fn read<B>(request: &Request<B>) -> Head {
         rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
         parent: text("traceparent").and_then(TraceParent::parse),
         timeout: timeout(request.headers()),
+        credentials: Credentials {
+            authorization: credential(request.headers(), "authorization"),
+            api_key: credential(request.headers(), "x-api-key"),
+            forwarded: credential(request.headers(), "x-forwarded-client-cert"),
+        },
+        emergency: text("asepsis-emergency").map(str::to_owned),
+    }
+}
+
+/// A header that carries a credential; sent twice, nobody can tell which one is meant.
+fn credential(headers: &HeaderMap, name: &str) -> Header {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Header::Absent,
+        (Some(value), None) => Header::Once(value.as_bytes().to_vec()),
+        (Some(_), Some(_)) => Header::Repeated,
     }
 }
 
@@ -65,6 +82,16 @@ mod tests {
         for value in ["", "m", "5", "-5m", "5 m", "123456789m", "5x", "5\u{e9}"] {
             assert_eq!(parsed(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_credential_that_is_sent_twice_is_neither_of_the_two() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(credential(&headers, "x-api-key"), Header::Absent);
+        headers.append("x-api-key", "one".parse().unwrap());
+        assert_eq!(credential(&headers, "x-api-key"), Header::Once(b"one".to_vec()));
+        headers.append("x-api-key", "two".parse().unwrap());
+        assert_eq!(credential(&headers, "x-api-key"), Header::Repeated);
     }
 
     #[test]

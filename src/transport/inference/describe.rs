@@ -1,6 +1,5 @@
 //! What the protocol tells of the server and its models, as far as this caller may know.
 
-use crate::catalog::NotForYou;
 use crate::contract::{InputSpec, OutputSpec};
 use crate::guard::{Call, Guard};
 use crate::judgement::Served;
@@ -37,15 +36,13 @@ pub(super) fn ready(
     call: &mut Call,
     asked: &ModelReadyRequest,
 ) -> Result<ModelReadyResponse, Refusal> {
-    let known = call.admitted().role_for(&asked.name).is_some() && guard.catalog.knows(&asked.name);
-    let served = guard.catalog.open(call.admitted(), &asked.name, &asked.version);
-    match served {
-        Ok(served) => {
-            call.opened(&served.contract);
-            Ok(ModelReadyResponse { ready: true })
+    let known = guard.catalog.knows(&asked.name) && call.admitted().grant_for(&asked.name, None).is_ok();
+    match guard.open(call, &asked.name, &asked.version) {
+        Ok(_) => Ok(ModelReadyResponse { ready: true }),
+        Err(refusal) if known && refusal.reason() == Reason::ModelForbidden => {
+            Ok(ModelReadyResponse { ready: false })
         }
-        Err(_) if known => Ok(ModelReadyResponse { ready: false }),
-        Err(not_for_you) => Err(not_for_you.into()),
+        Err(refusal) => Err(refusal),
     }
 }
 
@@ -54,7 +51,7 @@ pub(super) fn metadata(
     call: &mut Call,
     asked: &ModelMetadataRequest,
 ) -> Result<ModelMetadataResponse, Refusal> {
-    let served = open(guard, call, &asked.name, &asked.version)?;
+    let served = guard.open(call, &asked.name, &asked.version)?;
     let contract = &served.contract;
     let input = |i: &InputSpec| tensor(&i.name, i.datatype, &i.shape);
     let output = |o: &OutputSpec| tensor(&o.name, o.datatype, &o.shape);
@@ -72,7 +69,7 @@ pub(super) fn config(
     call: &mut Call,
     asked: &ModelConfigRequest,
 ) -> Result<ModelConfigResponse, Refusal> {
-    let served = open(guard, call, &asked.name, &asked.version)?;
+    let served = guard.open(call, &asked.name, &asked.version)?;
     let contract = &served.contract;
     let dims = |shape: &[i64]| shape.iter().skip(1).copied().collect();
     let input = |i: &InputSpec| ModelInput {
@@ -107,10 +104,13 @@ pub(super) fn statistics(
     asked: &ModelStatisticsRequest,
 ) -> Result<ModelStatisticsResponse, Refusal> {
     let models = if asked.name.is_empty() {
-        let all = guard.catalog.served();
-        all.into_iter().filter(|served| call.admitted().role_for(&served.contract.name).is_some()).collect()
+        let visible = |served: &Arc<Served>| {
+            let version = served.contract.version.parse().ok();
+            call.admitted().grant_for(&served.contract.name, version).is_ok()
+        };
+        guard.catalog.served().into_iter().filter(visible).collect()
     } else {
-        vec![open(guard, call, &asked.name, &asked.version)?]
+        vec![guard.open(call, &asked.name, &asked.version)?]
     };
     let model_stats = models.iter().map(|served| of_model(statistics, served)).collect();
     Ok(ModelStatisticsResponse { model_stats })
@@ -165,17 +165,8 @@ pub(super) fn loadable(
         return Err(Refusal::new(Reason::BadParameter, problem));
     }
     let name = if model.is_empty() { repository } else { model };
-    if call.admitted().role_for(name).is_none() || !guard.catalog.is_on_disk(name) {
-        return Err(NotForYou.into());
-    }
-    call.names(name, "");
+    guard.find(call, name)?;
     Ok(name.to_owned())
-}
-
-fn open(guard: &Guard, call: &mut Call, name: &str, version: &str) -> Result<Arc<Served>, Refusal> {
-    let served = guard.catalog.open(call.admitted(), name, version)?;
-    call.opened(&served.contract);
-    Ok(served)
 }
 
 fn tensor(name: &str, datatype: Datatype, shape: &[i64]) -> TensorMetadata {

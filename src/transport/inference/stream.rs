@@ -58,7 +58,7 @@ impl State {
             Next::Draining => Refusal::new(Reason::Draining, "the server is shutting down"),
         };
         self.ended = true;
-        Some((Err(self.end(head, refusal)), self))
+        Some((Err(self.end(&head, refusal)), self))
     }
 
     async fn wait(&mut self) -> Next {
@@ -86,7 +86,8 @@ impl State {
 
     /// A new head for each message: its own id, its own moment, its own chance.
     fn head(&self) -> Head {
-        Head { now: Now::read(), request_id: RequestId::new(rand::random()), timeout: None, ..self.pass.head }
+        let head = self.pass.head.clone();
+        Head { now: Now::read(), request_id: RequestId::new(rand::random()), timeout: None, ..head }
     }
 
     /// A refused message is an answer with an error in it: the stream goes on.
@@ -110,12 +111,12 @@ impl State {
     }
 
     /// Ends the stream. What could not be decoded was a request and is recorded as one.
-    fn end(&self, head: Head, refusal: Refusal) -> Status {
+    fn end(&self, head: &Head, refusal: Refusal) -> Status {
         let no_request = [Reason::DeadlineExceeded, Reason::Draining, Reason::HungUp];
         if no_request.contains(&refusal.reason()) {
             return status::of(&refusal, head.request_id);
         }
-        let refusal = match self.service.guard.admit(&self.pass.visitor, &head) {
+        let refusal = match self.service.guard.admit(&self.pass.visitor, head) {
             Err(denied) => denied,
             Ok(call) => match call.close(refusal.outcome()) {
                 Ok(()) => refusal,

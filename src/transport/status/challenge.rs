@@ -1,0 +1,91 @@
+//! What would the caller have to present to be let in? In the forms that its libraries understand.
+
+use crate::admission::Challenge;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use serde_json::{Map, Value, json};
+
+/// `WWW-Authenticate` of a refusal that a token would have prevented: which kind of error it was (RFC 6750,
+/// section 3.1), or how to sign in again (RFC 9470, section 3, and the claims challenge of Microsoft Entra ID).
+pub(in crate::transport) fn header(refusal: &Refusal) -> Option<HeaderValue> {
+    let text = match (refusal.challenge(), refusal.reason()) {
+        (Some(challenge), _) => step_up(challenge),
+        (None, Reason::NoCredential) => "Bearer".to_owned(),
+        (None, Reason::BadCredential | Reason::GroupsOverage) => "Bearer error=\"invalid_token\"".to_owned(),
+        (None, _) => return None,
+    };
+    HeaderValue::from_str(&text).ok()
+}
+
+/// The `claims` parameter with which the caller asks its provider for a token that will do (OpenID Connect
+/// Core, section 5.5): JSON in base64url.
+pub(super) fn claims(challenge: &Challenge) -> String {
+    let mut wanted = Map::new();
+    let mut want = |claim: &str, value: Value| drop(wanted.insert(claim.to_owned(), value));
+    if !challenge.acrs.is_empty() {
+        want("acrs", json!({ "essential": true, "values": challenge.acrs }));
+    }
+    if challenge.mfa {
+        want("amr", json!({ "essential": true, "values": ["mfa"] }));
+    }
+    if challenge.device_compliant {
+        want("device_compliant", json!({ "essential": true, "value": true }));
+    }
+    if challenge.max_age.is_some() {
+        want("auth_time", json!({ "essential": true }));
+    }
+    URL_SAFE_NO_PAD.encode(json!({ "access_token": wanted }).to_string())
+}
+
+fn step_up(challenge: &Challenge) -> String {
+    let mut parts = vec!["error=\"insufficient_user_authentication\"".to_owned()];
+    if !challenge.acrs.is_empty() {
+        // Only characters of a token can stand in a policy's acrs, so nothing here needs an escape.
+        parts.push(format!("acr_values=\"{}\"", challenge.acrs.join(" ")));
+    }
+    if let Some(age) = challenge.max_age {
+        parts.push(format!("max_age=\"{}\"", age.as_secs()));
+    }
+    parts.push(format!("claims=\"{}\"", claims(challenge)));
+    format!("Bearer {}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Denial;
+    use std::time::Duration;
+
+    #[test]
+    fn a_step_up_says_what_to_sign_in_with() {
+        let challenge = Challenge {
+            acrs: vec!["c1".into(), "c2".into()],
+            mfa: true,
+            device_compliant: false,
+            max_age: Some(Duration::from_mins(5)),
+        };
+        let denial = Denial::new(Reason::StepUpRequired, "sign in again");
+        let refusal = Refusal::from(Denial { challenge: Some(challenge.clone()), ..denial });
+        let header = header(&refusal).unwrap();
+        let text = header.to_str().unwrap();
+        let before =
+            "Bearer error=\"insufficient_user_authentication\", acr_values=\"c1 c2\", max_age=\"300\", ";
+        assert!(text.starts_with(before), "{text}");
+        let claims = URL_SAFE_NO_PAD.decode(claims(&challenge)).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["access_token"]["amr"]["values"][0], "mfa");
+        assert!(claims["access_token"].get("device_compliant").is_none());
+    }
+
+    #[test]
+    fn only_refusals_that_a_token_would_have_prevented_ask_for_one() {
+        let asks =
+            |reason| header(&Refusal::new(reason, "x")).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(asks(Reason::NoCredential).as_deref(), Some("Bearer"));
+        assert_eq!(asks(Reason::BadCredential).as_deref(), Some("Bearer error=\"invalid_token\""));
+        assert_eq!(asks(Reason::MethodForbidden), None);
+    }
+}
