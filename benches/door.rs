@@ -45,7 +45,8 @@ fn guard(jwks: &Path, provider: &Provider) -> Guard {
     };
     let jwt: Box<dyn Authenticator> = Box::new(Jwt::new(settings, Now::read()).unwrap());
     let Ok(mut guard) = Arc::try_unwrap(house::guard()) else { unreachable!("nobody else has it") };
-    guard.authenticators = vec![Box::new(Certificate::default()), jwt];
+    guard.of_connection = vec![Box::new(Certificate::default())];
+    guard.of_call = vec![jwt];
     guard.admission = Admission::new(access, InFlight::new(1024));
     guard
 }

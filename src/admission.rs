@@ -188,7 +188,7 @@ impl Admission {
         Standing { identity: Arc::new(identity), access, roles, account }
     }
 
-    /// Admits a call, or denies it. A call that is denied has cost its caller nothing of any budget.
+    /// Admits a call, or denies it. A call that is denied here has cost its caller nothing of any budget.
     ///
     /// # Errors
     /// The first gate's denial.
@@ -297,6 +297,13 @@ impl Admitted {
     /// No role grants it, a rule denies it, or a condition is not met.
     pub fn grant_for(&self, model: &str, version: Option<u32>) -> Result<Grant, Denial> {
         self.standing.decide(self.rpc, Some((model, version)), &self.circumstances)
+    }
+
+    /// Whether the caller may know of this model, in a list or a check that names none or any. A role that is
+    /// assumed for an emergency shows nothing: it begins when a model is opened.
+    #[must_use]
+    pub fn sees(&self, model: &str, version: Option<u32>) -> bool {
+        self.grant_for(model, version).is_ok_and(|grant| grant.emergency.is_none())
     }
 
     /// Pays for the run that is about to be made, before it is made.

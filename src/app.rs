@@ -123,7 +123,8 @@ impl App {
         let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
         let guard = Arc::new(Guard {
-            authenticators: trust.authenticators(config),
+            of_connection: trust.of_connection(config),
+            of_call: trust.of_call(config),
             jwt: trust.jwt.clone(),
             admission: Admission::new(access, in_flight),
             epoch,
@@ -156,9 +157,10 @@ impl App {
         app.listen_admin(config, ledger)?;
         app.upkeep.gauges(&app.telemetry);
         if let (Some(jwt), Some(provider)) = (&app.upkeep.jwt, provider) {
-            let epoch = Arc::clone(&app.guard.epoch);
+            let (guard, telemetry) = (Arc::clone(&app.guard), Arc::clone(&app.telemetry));
             let on_change = move || {
-                epoch.fetch_add(1, Ordering::AcqRel);
+                guard.epoch.fetch_add(1, Ordering::AcqRel);
+                upkeep::reloaded(&guard.auditor, &telemetry, "jwks", &Ok(()), Now::read());
             };
             app.admin.spawn(jwks::run(Arc::clone(jwt), provider, on_change));
         }
@@ -211,7 +213,7 @@ impl App {
         });
         // Dropping the tasks drops their open entries, which records them as abandoned.
         data.shutdown_timeout(Duration::from_secs(1));
-        upkeep.close_minute(Now::read());
+        upkeep.close_for_good(Now::read());
         drop(upkeep);
         telemetry.shutdown();
         drop(guard);
@@ -268,6 +270,7 @@ impl App {
 
     fn reception(&self, config: &Config) -> Reception {
         let (telemetry, auditor) = (Arc::clone(&self.telemetry), Arc::clone(&self.guard.auditor));
+        let guard = Arc::clone(&self.guard);
         Reception::new(
             self.upkeep.tls.clone(),
             &config.limits,
@@ -276,6 +279,7 @@ impl App {
                 auditor.handshake_failed(visitor.place());
             },
         )
+        .watching(self.upkeep.changes.subscribe(), move |visitor| guard.trusts(visitor, Now::read()))
     }
 
     fn listen_admin(&mut self, config: &Config, ledger: Arc<FileLedger>) -> Result<(), StartError> {
@@ -340,6 +344,7 @@ fn keep(
         tls,
         jwt,
         workload,
+        changes: watch::Sender::new(0),
         started: now.wall,
     }
 }

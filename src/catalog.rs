@@ -127,7 +127,7 @@ impl Catalog {
     pub fn index(&self, caller: &Admitted) -> Vec<Listed> {
         let shelf = self.shelf.load();
         let on_disk = self.repository.versions().unwrap_or_default();
-        let visible = |path: &VersionPath| caller.grant_for(&path.name, Some(path.version)).is_ok();
+        let visible = |path: &VersionPath| caller.sees(&path.name, Some(path.version));
         let list = on_disk.into_iter().filter(visible).map(|path| {
             let ready = shelf.get(&path.name).is_some_and(|versions| versions.contains_key(&path.version));
             Listed { name: path.name, version: path.version, ready }

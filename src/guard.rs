@@ -14,9 +14,9 @@ use crate::admission::rbac::Grant;
 use crate::admission::{Admission, Admitted, Standing};
 use crate::audit::{Auditor, Entry};
 use crate::catalog::{self, Catalog};
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Now};
 use crate::identity::jwt::Jwt;
-use crate::identity::{self, Authenticator, Header, IdentityError, Presented};
+use crate::identity::{self, Authenticator, Credentials, Header, Identity, IdentityError, Presented};
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
@@ -32,8 +32,10 @@ use tokio::sync::watch;
 
 /// Everything a request passes.
 pub struct Guard {
-    /// Who establishes identities.
-    pub authenticators: Vec<Box<dyn Authenticator>>,
+    /// Who establishes the identity of a connection.
+    pub of_connection: Vec<Box<dyn Authenticator>>,
+    /// Who establishes that of a call on it.
+    pub of_call: Vec<Box<dyn Authenticator>>,
     /// The one of them that takes tokens, which may have to wait for new keys.
     pub jwt: Option<Arc<Jwt>>,
     /// Who may ask what.
@@ -87,6 +89,16 @@ impl Guard {
         }
     }
 
+    /// Records a call that was turned away before it had an entry.
+    #[must_use]
+    pub fn turn_away(&self, visitor: &Visitor, head: &Head, refusal: Refusal) -> Refusal {
+        let mut entry = call::open(&self.auditor, visitor, head);
+        if let Ok(standing) = self.identify(visitor, head) {
+            entry.identity(standing.identity());
+        }
+        call::refuse(entry, head, refusal)
+    }
+
     /// Lets a stream in without opening an entry: its messages are admitted and recorded one by one.
     ///
     /// # Errors
@@ -120,10 +132,30 @@ impl Guard {
             return Ok(known);
         }
         let presented = Presented { peer: &visitor.peer, credentials: &head.credentials, now: head.now };
-        let identity = identity::identify(&self.authenticators, &presented)?;
+        let own = self.own(visitor, epoch, &presented)?;
+        let identity = identity::identify(own, &self.of_call, &presented)?;
         let standing = Arc::new(self.admission.standing(identity));
         visitor.remember(epoch, &head.credentials, &standing);
         Ok(standing)
+    }
+
+    /// Whom the connection itself vouches for.
+    fn own(
+        &self,
+        visitor: &Visitor,
+        epoch: u64,
+        presented: &Presented<'_>,
+    ) -> Result<Option<Identity>, IdentityError> {
+        visitor.own(epoch, || identity::vouch(None, &self.of_connection, presented))
+    }
+
+    /// Whether the other end of an open connection is still who it may be: its certificate may have been revoked
+    /// since, or its CA.
+    #[must_use]
+    pub fn trusts(&self, visitor: &Visitor, now: Now) -> bool {
+        let presented = Presented { peer: &visitor.peer, credentials: &Credentials::default(), now };
+        let own = self.own(visitor, self.epoch.load(Ordering::Acquire), &presented);
+        own.is_ok_and(|own| own.is_none_or(|own| own.still_valid(now).is_ok()))
     }
 
     /// Gives a token that names a new signing key a chance: waits until the provider's keys were asked for, as

@@ -250,15 +250,16 @@ impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
     }
 }
 
-/// Asks every authenticator; the identities together stand if no authenticator objects.
+/// Asks every authenticator, and adds what they vouch for to what is `known` already.
 ///
 /// # Errors
-/// Nothing was presented, or something invalid was, or something that no authenticator here takes.
-pub fn identify(
+/// The first objection: something invalid was presented.
+pub fn vouch(
+    known: Option<Identity>,
     authenticators: &[Box<dyn Authenticator>],
     presented: &Presented<'_>,
-) -> Result<Identity, IdentityError> {
-    let mut identity: Option<Identity> = None;
+) -> Result<Option<Identity>, IdentityError> {
+    let mut identity = known;
     for authenticator in authenticators {
         if let Some(vouched) = authenticator.authenticate(presented)? {
             identity = Some(match identity {
@@ -267,6 +268,19 @@ pub fn identify(
             });
         }
     }
+    Ok(identity)
+}
+
+/// As [`vouch`]; the identities together stand if no authenticator objects.
+///
+/// # Errors
+/// Nothing was presented, or something invalid was, or something that no authenticator here takes.
+pub fn identify(
+    known: Option<Identity>,
+    authenticators: &[Box<dyn Authenticator>],
+    presented: &Presented<'_>,
+) -> Result<Identity, IdentityError> {
+    let identity = vouch(known, authenticators, presented)?;
     let taken = |mechanism| identity.as_ref().is_some_and(|known| known.mechanisms.contains(&mechanism));
     let Credentials { authorization, api_key, forwarded } = presented.credentials;
     for (header, mechanism, problem) in [
@@ -304,7 +318,7 @@ mod tests {
         let peer = Peer::default();
         let authenticators: [Box<dyn Authenticator>; 2] =
             [Box::new(plaintext::Plaintext), Box::new(Keys(good))];
-        identify(&authenticators, &Presented { peer: &peer, credentials, now: Now::read() })
+        identify(None, &authenticators, &Presented { peer: &peer, credentials, now: Now::read() })
     }
 
     #[test]

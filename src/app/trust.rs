@@ -54,17 +54,20 @@ impl Trust {
         Ok(Self { tls, jwt, provider, keys, workload })
     }
 
-    /// Those who are asked at each call, or at the first of a connection.
+    /// Those who are asked about a connection.
     #[must_use]
-    pub(super) fn authenticators(&self, config: &Config) -> Vec<Box<dyn Authenticator>> {
+    pub(super) fn of_connection(&self, config: &Config) -> Vec<Box<dyn Authenticator>> {
+        let Some(tls) = &self.tls else { return vec![Box::new(Plaintext)] };
+        let (trust_domains, trust) = (config.tls.trust_domains.clone(), Some(Arc::clone(tls) as _));
+        vec![Box::new(Certificate { trust_domains, trust })]
+    }
+
+    /// Those who are asked about a call. The forwarded identity first: it takes the place of the proxy's, beside
+    /// which a person or a key would stand otherwise.
+    #[must_use]
+    pub(super) fn of_call(&self, config: &Config) -> Vec<Box<dyn Authenticator>> {
         let domains = &config.tls.trust_domains;
-        let mut all: Vec<Box<dyn Authenticator>> = match &self.tls {
-            None => vec![Box::new(Plaintext)],
-            Some(tls) => {
-                let trust = Some(Arc::clone(tls) as _);
-                vec![Box::new(Certificate { trust_domains: domains.clone(), trust })]
-            }
-        };
+        let mut all: Vec<Box<dyn Authenticator>> = Vec::new();
         let trust = self.tls.as_ref().map(|tls| Arc::clone(tls) as _);
         all.push(Box::new(Forwarded::new(&config.forwarded, domains, trust)));
         all.extend(self.keys.iter().map(|keys| Box::new(Arc::clone(keys)) as Box<dyn Authenticator>));

@@ -16,6 +16,7 @@ use crate::transport::workload::Workload;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// How often files are looked at: a change is in force three times that later at the most.
@@ -23,6 +24,8 @@ pub(super) const POLL: Duration = Duration::from_secs(1);
 /// How often unknown callers are recorded, and how long a standing is good that nothing else has ended: the
 /// keys of a provider that does not answer may have become too old meanwhile.
 const MINUTE: Duration = Duration::from_mins(1);
+/// No emergency lasts longer.
+const EMERGENCY_MAX: Duration = Duration::from_hours(25);
 
 /// What is kept up, and what an operator may ask of it.
 pub(super) struct Upkeep {
@@ -36,6 +39,8 @@ pub(super) struct Upkeep {
     pub jwt: Option<Arc<Jwt>>,
     /// The SPIFFE agent.
     pub workload: Option<Workload>,
+    /// Tells open connections that what they rest on was read anew.
+    pub changes: watch::Sender<u64>,
     /// When all this began.
     pub started: SystemTime,
 }
@@ -58,6 +63,12 @@ impl Upkeep {
             telemetry.gauge("jwks_keys", "Keys of the provider of tokens in use", move || {
                 let keys = u32::try_from(jwt.status().keys).unwrap_or(u32::MAX);
                 vec![Sample { labels: Vec::new(), value: f64::from(keys) }]
+            });
+        }
+        if let Some(workload) = &self.workload {
+            let status = workload.watch();
+            telemetry.gauge("workload_api_connected", "Whether the SPIFFE agent answers", move || {
+                vec![Sample { labels: Vec::new(), value: f64::from(u8::from(status.borrow().connected)) }]
             });
         }
         let guard = Arc::downgrade(&self.guard);
@@ -84,7 +95,8 @@ impl Upkeep {
             let kept = tokio::task::spawn_blocking(move || {
                 let now = Now::read();
                 upkeep.reloader.poll(now);
-                upkeep.end_emergencies(now);
+                upkeep.tell_connections();
+                upkeep.end_emergencies(now, now);
                 if whole {
                     upkeep.close_minute(now);
                 }
@@ -102,9 +114,22 @@ impl Upkeep {
         self.guard.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// What is left to record when nothing comes any more.
+    pub(super) fn close_for_good(&self, now: Now) {
+        self.close_minute(now);
+        // What lasts ends here: after a start nobody has assumed anything.
+        let after_all = Now { monotonic: now.monotonic + EMERGENCY_MAX, ..now };
+        self.end_emergencies(after_all, now);
+    }
+
+    fn tell_connections(&self) {
+        let epoch = self.guard.epoch.load(Ordering::Acquire);
+        self.changes.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
+    }
+
     /// Records emergencies that are over (DICOM PS3.15 A.5.3, event 110138 Emergency Override Stopped).
-    fn end_emergencies(&self, now: Now) {
-        for ended in self.guard.admission.emergencies_ended(now) {
+    fn end_emergencies(&self, by: Now, now: Now) {
+        for ended in self.guard.admission.emergencies_ended(by) {
             let record = Record {
                 principal: ended.principal.to_string(),
                 role: ended.role.to_string(),

@@ -83,6 +83,7 @@ impl Entry {
     pub fn alarm(&mut self, assumed: &Assumed) -> Result<(), LedgerError> {
         let Some(draft) = &self.draft else { return Ok(()) };
         let record = Record {
+            rpc: None,
             action: Action::Allowed,
             reason: Reason::EmergencyStarted,
             status: Status::Ok,

@@ -14,6 +14,7 @@ use crate::identity::jwt::Jwt;
 use crate::inference::ort::Runtime;
 use crate::transport::jwks::Provider;
 use crate::transport::tls::{self, TlsError};
+use crate::transport::workload::Fallback;
 use std::fmt::{self, Display};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,8 @@ impl Check<'_> {
 
     fn tls(&mut self) {
         let tls = &self.config.tls;
-        if tls.plaintext {
+        let agent = self.config.workload_api.socket.is_some();
+        if tls.plaintext || (agent && self.config.workload_api.fallback == Fallback::None) {
             return;
         }
         let before = self.problems.clone();

@@ -6,7 +6,7 @@ use crate::admission::rbac::Grant;
 use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
 use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
-use crate::identity::{Credentials, Peer};
+use crate::identity::{Credentials, Identity, IdentityError, Peer};
 use crate::reason::{Action, Reason, Stage, Status};
 use crate::refusal::Refusal;
 use crate::trace::{RequestId, TraceParent};
@@ -19,8 +19,12 @@ pub struct Visitor {
     pub peer: Peer,
     /// As text, for the entry of one whom nobody knows: an address, or `unix`.
     place: String,
+    /// Whom the connection itself vouches for, and since which epoch.
+    own: Mutex<Option<Own>>,
     known: Mutex<Option<Known>>,
 }
+
+type Own = (u64, Result<Option<Identity>, IdentityError>);
 
 /// A standing is good for calls with the same credentials, until anything that it rests on is read anew.
 struct Known {
@@ -34,13 +38,26 @@ impl Visitor {
     #[must_use]
     pub fn new(peer: Peer) -> Self {
         let place = peer.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
-        Self { peer, place, known: Mutex::default() }
+        Self { peer, place, own: Mutex::default(), known: Mutex::default() }
     }
 
     /// The other end as text: an address, or `unix`.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// What `establish` gives, asked anew in each epoch.
+    pub(super) fn own(
+        &self,
+        epoch: u64,
+        establish: impl FnOnce() -> Result<Option<Identity>, IdentityError>,
+    ) -> Result<Option<Identity>, IdentityError> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*own {
+            Some((since, known)) if *since == epoch => known.clone(),
+            Some(_) | None => own.insert((epoch, establish())).1.clone(),
+        }
     }
 
     pub(super) fn known(&self, epoch: u64, credentials: &Credentials) -> Option<Arc<Standing>> {

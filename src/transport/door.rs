@@ -222,10 +222,14 @@ where
         }
         self.services.guard.await_key(&self.visitor, &head).await;
         let called = head.rpc.and_then(|rpc| self.services.of(rpc)).cloned();
-        if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called)
-            && let Ok(admitted) = self.services.guard.let_in(&self.visitor, &head)
-        {
-            return self.pass_stream(service.clone(), request, head, admitted).await;
+        if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called) {
+            return match self.services.guard.let_in(&self.visitor, &head) {
+                Ok(admitted) => self.pass_stream(service.clone(), request, head, admitted).await,
+                Err(refusal) => {
+                    let refusal = self.services.guard.turn_away(&self.visitor, &head, refusal);
+                    refused(&refusal, head.request_id)
+                }
+            };
         }
         let call = match self.services.guard.admit(&self.visitor, &head) {
             Ok(call) => call,

@@ -37,7 +37,7 @@ impl Health {
         let call = passing.ok_or_else(|| Status::internal("a call came in by no door"))?;
         let subject = match request.get_ref().service.as_str() {
             "" | "inference.GRPCInferenceService" => Subject::Server,
-            model if call.admitted().grant_for(model, None).is_ok() => Subject::Model(model.to_owned()),
+            model if call.admitted().sees(model, None) => Subject::Model(model.to_owned()),
             _ => Subject::Unknown,
         };
         Ok((call, subject))

@@ -96,6 +96,10 @@ pub struct Reception {
     pub connections: Arc<Semaphore>,
     /// Who has how many of them.
     pub crowd: Crowd,
+    /// Tells of changes after which an open connection may be trusted no longer.
+    pub changes: watch::Receiver<u64>,
+    /// Whether it still is.
+    pub trusts: Box<dyn Fn(&Visitor) -> bool + Send + Sync>,
     /// Users whose processes may connect to the Unix socket, besides the one that we run as.
     pub unix_uids: Vec<u32>,
 }
@@ -111,7 +115,30 @@ impl Reception {
         let connections = Arc::new(Semaphore::new(limits.connections_max));
         let crowd = Crowd::new(limits.connections_max);
         let (limits, on_failure) = (limits.clone(), Box::new(on_failure));
-        Self { tls, limits, on_failure, connections, crowd, unix_uids: Vec::new() }
+        // Without a sender nothing ever changes.
+        let (changes, trusts) = (watch::channel(0).1, Box::new(|_: &Visitor| true));
+        Self { tls, limits, on_failure, connections, crowd, changes, trusts, unix_uids: Vec::new() }
+    }
+
+    /// Ends connections whose other end is trusted no longer.
+    #[must_use]
+    pub fn watching(
+        self,
+        changes: watch::Receiver<u64>,
+        trusts: impl Fn(&Visitor) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { changes, trusts: Box::new(trusts), ..self }
+    }
+
+    /// Resolves when the other end is trusted no longer.
+    async fn distrusted(&self, visitor: &Visitor) {
+        let mut changes = self.changes.clone();
+        while changes.changed().await.is_ok() {
+            if !(self.trusts)(visitor) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Whether the process at the other end may connect at all.
@@ -234,7 +261,13 @@ async fn converse<IO, F, S>(
     if place.is_none() {
         return (reception.on_failure)(HandshakeFailure::Crowded, &visitor);
     }
-    http2(stream, &reception.limits, phase, service(visitor)).await;
+    let served = http2(stream, &reception.limits, phase, service(Arc::clone(&visitor)));
+    tokio::select! {
+        () = served => {}
+        () = reception.distrusted(&visitor) => {
+            tracing::info!(peer = visitor.place(), "a connection is ended: its certificate is trusted no longer");
+        }
+    }
     drop(place);
 }
 async fn http2<IO, S>(stream: IO, limits: &Limits, mut phase: watch::Receiver<Phase>, service: S)

@@ -10,7 +10,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from samples import WDBC, clean
 from triton import request
 
-LABELS = {"model", "version", "stage", "reason", "action", "le", "quantile"}
+LABELS = {"model", "version", "stage", "reason", "action", "source", "certificate", "le", "quantile"}
 
 
 def get(sidecar, path: str):

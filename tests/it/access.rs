@@ -192,9 +192,11 @@ fn emergency_access_is_stated_marked_and_on_record_and_nothing_without_a_reason_
     let alarms: Vec<_> = entries.iter().filter(|entry| entry["reason"] == "emergency_started").collect();
     assert_eq!(alarms.len(), 1, "{entries:?}");
     assert_eq!(alarms[0]["emergency"], "system-failure");
+    let ended: Vec<_> = entries.iter().filter(|entry| entry["reason"] == "emergency_ended").collect();
+    assert_eq!((ended.len(), ended[0]["principal"].as_str()), (1, Some("spiffe://asepsis.dev/client")));
     assert_eq!(alarms[0]["principal"], "spiffe://asepsis.dev/client");
-    let answered = entries.iter().filter(|e| e["role"] == "Emergency" && e["reason"] != "emergency_started");
-    let used: Vec<_> = answered.filter(|entry| entry["action"] == "allowed").collect();
+    let of_role = |entry: &&serde_json::Value| entry["role"] == "Emergency" && entry["rpc"] != "";
+    let used: Vec<_> = entries.iter().filter(of_role).collect();
     assert_eq!(used.len(), 2);
     assert!(used.iter().all(|entry| entry["emergency"] == "system-failure"));
 }

@@ -69,7 +69,8 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
     let (policy, limits) = asepsis::app::access::parse(policy, &[]).unwrap();
     let access = Access { policy, budgets: Budgets::new(limits, Now::read()) };
     Arc::new(Guard {
-        authenticators: vec![Box::new(Plaintext)],
+        of_connection: vec![Box::new(Plaintext)],
+        of_call: Vec::new(),
         jwt: None,
         epoch: Arc::default(),
         admission: Admission::new(access, InFlight::new(1024)),

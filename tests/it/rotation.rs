@@ -60,9 +60,10 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
     let (row, digit) = (samples("wdbc").clean[0].clone(), samples("digits").clean[0].clone());
     let answered = Arc::new(AtomicUsize::new(0));
     block_on(async {
-        let mut callers = tokio::task::JoinSet::new();
+        let (mut callers, mut watchers) = (tokio::task::JoinSet::new(), Vec::new());
         for _ in 0..CALLERS {
             let mut client = sidecar.client("client").await;
+            watchers.push(client.clone());
             let (request, answered) = (request("wdbc", &row), Arc::clone(&answered));
             callers.spawn(async move {
                 for _ in 0..requests_of_each() {
@@ -73,15 +74,16 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
                 }
             });
         }
-        let mut watcher = sidecar.client("client").await;
         for turn in 0..ROTATIONS {
             install();
             std::fs::write(&access, &both[(turn + 1) % 2]).unwrap();
             sidecar.app().reload();
-            // From here on the new policy is in force, on every connection.
-            let outcome = watcher.infer(request("digits", &digit), PATIENCE).await;
-            let granted = matches!(outcome, Outcome::Answer(_));
-            assert_eq!(granted, turn % 2 == 0, "turn {turn}: {outcome:?}");
+            // From here on the new policy is in force, on every connection, also beside the calls under way.
+            for watcher in &mut watchers {
+                let outcome = watcher.infer(request("digits", &digit), PATIENCE).await;
+                let granted = matches!(outcome, Outcome::Answer(_));
+                assert_eq!(granted, turn % 2 == 0, "turn {turn}: {outcome:?}");
+            }
             // A new connection meets the new certificate.
             Client::connect(&sidecar.target(), Some(client_tls(Some("client")))).await.unwrap();
         }

@@ -67,8 +67,13 @@ impl Conditions {
         let mut challenge =
             Challenge { mfa: spec.mfa, device_compliant: spec.device_compliant, ..Challenge::default() };
         if let Some(acrs) = &spec.acrs {
-            if (whole && acrs.get_ref().is_empty()) || acrs.get_ref().iter().any(String::is_empty) {
-                mistakes.push(Mistake::at(acrs, "acrs: name each context, or leave the key out"));
+            // They stand in a header's quotes when a caller is told what to sign in with (RFC 9470).
+            let plain = |acr: &String| {
+                !acr.is_empty() && acr.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
+            };
+            if (whole && acrs.get_ref().is_empty()) || !acrs.get_ref().iter().all(plain) {
+                let problem = "acrs: name each context in visible ASCII without quotes, or leave the key out";
+                mistakes.push(Mistake::at(acrs, problem));
             }
             challenge.acrs.clone_from(acrs.get_ref());
         }

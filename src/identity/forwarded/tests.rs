@@ -161,7 +161,8 @@ fn a_proxy_on_the_list_speaks_for_its_callers_and_without_the_header_for_itself(
         [Box::new(Plaintext), Box::new(rules), Box::new(forwarded())];
     let ask = |peer: &Peer, header: Header| {
         let credentials = Credentials { forwarded: header, ..Credentials::default() };
-        identify(&authenticators, &Presented { peer, credentials: &credentials, now: Now::read() }).unwrap()
+        identify(None, &authenticators, &Presented { peer, credentials: &credentials, now: Now::read() })
+            .unwrap()
     };
     let caller = ask(&tls(PROXY), once(GOOD));
     assert_eq!(caller.principal(), "spiffe://mesh.example/ns/ward/sa/viewer");

@@ -535,7 +535,7 @@ fn a_token_beside_another_credential_is_the_person_and_a_bad_one_is_not_excused(
     let together = |token: &str| {
         let authorization = Header::Once(format!("Bearer {token}").into_bytes());
         let credentials = Credentials { authorization, ..Credentials::default() };
-        identify(&all, &Presented { peer: &peer, credentials: &credentials, now: at(10) })
+        identify(None, &all, &Presented { peer: &peer, credentials: &credentials, now: at(10) })
     };
     let stranger = Signer::new("k1", Algorithm::Es256).token(&claims());
     assert_eq!(refusal(together(&stranger)), "the token's signature is not valid");

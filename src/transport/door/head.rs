@@ -22,7 +22,12 @@ pub(super) fn read<B>(request: &Request<B>) -> Head {
             api_key: credential(request.headers(), "x-api-key"),
             forwarded: credential(request.headers(), "x-forwarded-client-cert"),
         },
-        emergency: text("asepsis-emergency").map(str::to_owned),
+        emergency: match credential(request.headers(), "asepsis-emergency") {
+            Header::Absent => None,
+            // What no list of reasons has.
+            Header::Repeated => Some(String::new()),
+            Header::Once(reason) => Some(String::from_utf8(reason).unwrap_or_default()),
+        },
     }
 }
 

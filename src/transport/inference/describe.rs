@@ -36,7 +36,7 @@ pub(super) fn ready(
     call: &mut Call,
     asked: &ModelReadyRequest,
 ) -> Result<ModelReadyResponse, Refusal> {
-    let known = guard.catalog.knows(&asked.name) && call.admitted().grant_for(&asked.name, None).is_ok();
+    let known = guard.catalog.knows(&asked.name) && call.admitted().sees(&asked.name, None);
     match guard.open(call, &asked.name, &asked.version) {
         Ok(_) => Ok(ModelReadyResponse { ready: true }),
         Err(refusal) if known && refusal.reason() == Reason::ModelForbidden => {
@@ -106,7 +106,7 @@ pub(super) fn statistics(
     let models = if asked.name.is_empty() {
         let visible = |served: &Arc<Served>| {
             let version = served.contract.version.parse().ok();
-            call.admitted().grant_for(&served.contract.name, version).is_ok()
+            call.admitted().sees(&served.contract.name, version)
         };
         guard.catalog.served().into_iter().filter(visible).collect()
     } else {
