@@ -1,12 +1,12 @@
 //! Certificates and policy change under load: no call is lost, none is served under a policy that is gone.
 
 use crate::house::{request, samples};
-use crate::sidecar::{PATIENCE, Sidecar, block_on, client_tls, pki};
+use crate::sidecar::{PATIENCE, Sidecar, block_on_for, client_tls, pki};
 use asepsis::transport::client::{Client, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
 
 const ROTATIONS: usize = 50;
 const CALLERS: usize = 8;
@@ -58,8 +58,10 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
     });
     let access = sidecar.directory().join("access.toml");
     let (row, digit) = (samples("wdbc").clean[0].clone(), samples("digits").clean[0].clone());
-    let answered = Arc::new(AtomicUsize::new(0));
-    block_on(async {
+    // One permit for each answer: a rotation comes with every fiftieth part of them.
+    let answered = Arc::new(Semaphore::new(0));
+    let part = u32::try_from(CALLERS * requests_of_each() / ROTATIONS).unwrap();
+    block_on_for(PATIENCE * 10, async {
         let (mut callers, mut watchers) = (tokio::task::JoinSet::new(), Vec::new());
         for _ in 0..CALLERS {
             let mut client = sidecar.client("client").await;
@@ -68,13 +70,14 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
             callers.spawn(async move {
                 for _ in 0..requests_of_each() {
                     match client.infer(request.clone(), PATIENCE).await {
-                        Outcome::Answer(_) => answered.fetch_add(1, Ordering::Relaxed),
+                        Outcome::Answer(_) => answered.add_permits(1),
                         other => panic!("{other:?}"),
-                    };
+                    }
                 }
             });
         }
         for turn in 0..ROTATIONS {
+            answered.acquire_many(part).await.unwrap().forget();
             install();
             std::fs::write(&access, &both[(turn + 1) % 2]).unwrap();
             sidecar.app().reload();
@@ -91,5 +94,6 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
             caller.unwrap();
         }
     });
-    assert_eq!(answered.load(Ordering::Relaxed), CALLERS * requests_of_each());
+    let rotated_on = ROTATIONS * usize::try_from(part).unwrap();
+    assert_eq!(answered.available_permits() + rotated_on, CALLERS * requests_of_each());
 }

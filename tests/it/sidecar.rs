@@ -129,8 +129,13 @@ pub fn client_tls(who: Option<&str>) -> tls::ClientTls {
 
 /// Runs a test's client side.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    block_on_for(PATIENCE, future)
+}
+
+/// As [`block_on`], for as long as that.
+pub fn block_on_for<T>(patience: Duration, future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it takes too long") })
+    runtime.block_on(async { tokio::time::timeout(patience, future).await.expect("it takes too long") })
 }
 
 /// Sends one request and expects a refusal.
