@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     clippy::cast_precision_loss,
@@ -29,8 +30,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Products of matrices, about 50 us each.
-const PRODUCTS: usize = 360;
+/// Products of matrices, some 15 us each where nothing else runs.
+const PRODUCTS: usize = 1150;
+/// Connections of the batch jobs: one has 128 calls at once at the most (limits.streams_per_connection_max), and
+/// calls that wait for their run would keep the others from being refused.
+const CONNECTIONS: usize = 16;
 const MEASURED: Duration = Duration::from_secs(10);
 /// How long a caller waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -74,7 +78,7 @@ async fn capacity(client: &Client) -> f64 {
 }
 
 /// Sends `rate` requests a second, whatever becomes of them.
-async fn send(client: Client, rate: f64) -> Seen {
+async fn send(clients: Vec<Client>, rate: f64) -> Seen {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (started, mut calls) = (Instant::now(), JoinSet::new());
     let mut tick = tokio::time::interval(Duration::from_millis(5));
@@ -83,7 +87,7 @@ async fn send(client: Client, rate: f64) -> Seen {
         tick.tick().await;
         while (sent as f64) < started.elapsed().as_secs_f64() * rate {
             sent += 1;
-            let (mut client, seen) = (client.clone(), Arc::clone(&seen));
+            let (mut client, seen) = (clients[sent % clients.len()].clone(), Arc::clone(&seen));
             calls.spawn(async move {
                 let asked = Instant::now();
                 let outcome = client.infer(slow::short(), DEADLINE).await;
@@ -117,12 +121,15 @@ fn main() {
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let night = sidecar.client("client").await;
+        let mut night = Vec::new();
+        for _ in 0..CONNECTIONS {
+            night.push(sidecar.client("client").await);
+        }
         let ward = sidecar.client("client-Clinicians_AI_Query").await;
         let capacity = capacity(&ward).await;
         let before = resident_mib();
         let batch = tokio::spawn(send(night, capacity * 9.5));
-        let clinical = tokio::spawn(send(ward, capacity * 0.5));
+        let clinical = tokio::spawn(send(vec![ward], capacity * 0.5));
         let (mut batch, clinical) = (batch.await.unwrap(), clinical.await.unwrap());
         let goodput = (batch.answered + clinical.answered) as f64 / MEASURED.as_secs_f64();
         batch.refused.sort();

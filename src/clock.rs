@@ -55,6 +55,12 @@ impl Deadline {
         Self(self.0.min(other.0))
     }
 
+    /// So much before it; itself where the clock has not run for so long.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.checked_sub(by).unwrap_or(self.0))
+    }
+
     /// The monotonic moment.
     #[must_use]
     pub fn instant(self) -> Instant {
