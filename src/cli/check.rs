@@ -96,13 +96,20 @@ impl Check<'_> {
 
     fn tls(&mut self) {
         let tls = &self.config.tls;
-        let agent = self.config.workload_api.socket.is_some();
-        if tls.plaintext || (agent && self.config.workload_api.fallback == Fallback::None) {
+        if tls.plaintext {
             return;
         }
+        // The SPIFFE agent brings what is not in files; whether it answers, the start finds out.
+        let agent = &self.config.workload_api;
+        let from_agent = agent.socket.is_some() && agent.fallback == Fallback::None;
+        let mut read = tls.clone();
+        if from_agent {
+            (read.certificate, read.key) = (None, None);
+        }
         let before = self.problems.clone();
-        for error in tls::examine(tls, Now::read()) {
+        for error in tls::examine(&read, Now::read()) {
             let (key, problem) = match error {
+                TlsError::Unset(_) if from_agent => continue,
                 TlsError::File { key, path, problem } => {
                     (format!("tls.{key}"), format!("{}: {problem}", path.display()))
                 }

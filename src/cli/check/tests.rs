@@ -29,7 +29,8 @@ impl Home {
     fn check(&self, more: &str) -> Result<String, Vec<String>> {
         let library = Path::new(".onnxruntime/libonnxruntime.so.1.31.1").canonicalize().unwrap();
         let text = format!(
-            "listen = {{ grpc = \"127.0.0.1:0\", admin = \"127.0.0.1:0\", unix = \"sock\" }}\n\
+            "listen = {{ grpc = \"127.0.0.1:0\", admin = \"127.0.0.1:0\", operations = \"127.0.0.2:0\", \
+             unix = \"sock\" }}\n\
              tls.certificate = \"pki/server.pem\"\n\
              tls.key = \"pki/server.key\"\n\
              tls.client_ca = \"pki/ca.pem\"\n\
@@ -196,4 +197,20 @@ fn cedar_policies_that_do_not_fit_the_schema_are_refused() {
     expect(&home.check(more).unwrap_err(), &["asepsis.toml:12: access.cedar: access.cedar: "]);
     fs::write(home.path("access.cedar"), "permit (principal, action, resource);").unwrap();
     home.check(more).unwrap();
+}
+
+#[test]
+fn where_the_spiffe_agent_brings_certificates_no_files_are_asked_for() {
+    let home = Home::new();
+    home.check("").unwrap();
+    let text = fs::read_to_string(home.path("asepsis.toml")).unwrap();
+    let tls_from_files = |line: &&str| !line.starts_with("tls.");
+    let text = text.lines().filter(tls_from_files).collect::<Vec<_>>().join("\n") + "\n";
+    let agent = "workload_api.socket = \"unix:///run/agent.sock\"\n";
+    // What comes from files all the same is looked at, and so are files that may serve in the agent's stead.
+    let denied = home.check_text(&format!("{text}{agent}tls.deny_list = \"none.toml\"\n")).unwrap_err();
+    expect(&denied, &["asepsis.toml:10: tls.deny_list: none.toml: No such file"]);
+    let fallback = format!("{text}{agent}workload_api.fallback = \"files\"\n");
+    assert_eq!(home.check_text(&fallback).unwrap_err().len(), 3);
+    home.check_text(&format!("{text}{agent}")).unwrap();
 }
