@@ -234,6 +234,12 @@ impl Admission {
         self.emergencies.assume(admitted.identity().principal(), assumed, admitted.circumstances.now)
     }
 
+    /// Takes back what [`Admission::assume`] has begun, because its start could not be recorded.
+    pub fn withdraw(&self, admitted: &Admitted, assumed: &Assumed) {
+        let principal = admitted.identity().principal();
+        self.emergencies.withdraw(principal, assumed, admitted.circumstances.now);
+    }
+
     /// Emergencies that are over since the last time.
     #[must_use]
     pub fn emergencies_ended(&self, now: Now) -> Vec<Ended> {

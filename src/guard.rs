@@ -174,10 +174,13 @@ impl Guard {
         let Some(assumed) = &grant.emergency else { return Ok(()) };
         let window = self.admission.assume(admitted, assumed)?;
         entry.emergency(&assumed.reason);
-        if window.started {
-            entry.alarm(assumed).map_err(|error| Refusal::unrecorded(&error))?;
+        if !window.started {
+            return Ok(());
         }
-        Ok(())
+        entry.alarm(assumed).map_err(|error| {
+            self.admission.withdraw(admitted, assumed);
+            Refusal::unrecorded(&error)
+        })
     }
 
     /// Opens a model that the caller may use so, and names it in the entry.

@@ -172,6 +172,17 @@ impl Emergencies {
         Ok(Window { started: true, ends: now.wall_at(ends) })
     }
 
+    /// Takes a window back whose start could not be recorded: the next call opens it, and alarms, anew.
+    pub fn withdraw(&self, principal: &str, assumed: &Assumed, now: Now) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (Arc::from(principal), Arc::clone(&assumed.role));
+        let Some(windows) = table.get_mut(&key) else { return };
+        windows.retain(|window| window.reason != assumed.reason || !window.is_open(now));
+        if windows.is_empty() {
+            table.remove(&key);
+        }
+    }
+
     /// Windows that are over and that were not told of before.
     #[must_use]
     pub fn ended(&self, now: Now) -> Vec<Ended> {

@@ -44,6 +44,18 @@ fn only_the_first_call_of_a_window_is_alarmed_and_each_reason_has_its_own() {
 }
 
 #[test]
+fn a_window_whose_start_could_not_be_recorded_is_none_and_the_next_call_alarms_again() {
+    let (table, start) = (Emergencies::default(), Now::read());
+    let assume = |reason, minutes| table.assume("sub:ada", &assumed(reason), later(start, minutes)).unwrap();
+    assert!(assume("flood", 0).started && assume("fire", 0).started);
+    table.withdraw("sub:ada", &assumed("fire"), start);
+    assert_eq!(table.open(start), 1);
+    assert!(assume("fire", 1).started && !assume("flood", 1).started);
+    table.withdraw("sub:bob", &assumed("fire"), start);
+    assert_eq!(table.ended(later(start, 61)), [ended("sub:ada", "fire"), ended("sub:ada", "flood")]);
+}
+
+#[test]
 fn the_end_of_a_window_is_told_once() {
     let (table, start) = (Emergencies::default(), Now::read());
     for (principal, reason, minutes) in
