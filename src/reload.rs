@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::time::MissedTickBehavior;
+
+/// How long after a load that failed it is tried again although no file has changed: a certificate may have
+/// become valid meanwhile, or a model that the policy names may have come.
+const AGAIN: Duration = Duration::from_mins(1);
 
 /// Something in service that comes from files.
 pub trait Reloadable: Send + Sync {
@@ -66,6 +69,8 @@ struct Seen {
     /// Where the last load began; `None` until the files of the start have been compared.
     loaded: Option<Vec<Fingerprint>>,
     last: Option<Vec<Fingerprint>>,
+    /// When the last load failed, and why; `None` when it was good.
+    failed: Option<(Now, String)>,
 }
 
 /// What tells one state of a file from another without reading it; `None` for a file that is not there.
@@ -108,7 +113,8 @@ impl Reloader {
     }
 
     /// Loads each source whose files have changed and were the same at two polls in a row: whoever writes several
-    /// files, or a long one, is given the time between them. One that fails is tried again at its next change.
+    /// files, or a long one, is given the time between them. One that fails is tried again at its next change,
+    /// and once a minute, without a word as long as it fails in the same way.
     ///
     /// The first settled state is loaded once more, without a word if it is good: the files may have changed
     /// between the start, which read them, and the first poll.
@@ -122,8 +128,15 @@ impl Reloader {
             } else if seen.loaded.as_ref() != Some(&found) {
                 let silent_if_good = seen.loaded.is_none();
                 seen.loaded = Some(found);
-                let outcome = self.load(watched, now);
+                let outcome = self.load(watched, &mut seen, now);
                 if !(silent_if_good && outcome.is_ok()) {
+                    (self.on_outcome)(watched.source.name(), &outcome);
+                }
+            } else if let Some((at, problem)) = seen.failed.clone()
+                && now.monotonic.saturating_duration_since(at.monotonic) >= AGAIN
+            {
+                let outcome = self.load(watched, &mut seen, now);
+                if outcome.as_ref().err() != Some(&problem) {
                     (self.on_outcome)(watched.source.name(), &outcome);
                 }
             }
@@ -138,7 +151,7 @@ impl Reloader {
             let mut seen = lock(&watched.seen);
             let found = fingerprint(&watched.source.files());
             seen.loaded = Some(found);
-            let outcome = self.load(watched, now);
+            let outcome = self.load(watched, &mut seen, now);
             (self.on_outcome)(watched.source.name(), &outcome);
             outcomes.push((watched.source.name(), outcome));
         }
@@ -157,23 +170,9 @@ impl Reloader {
         Arc::clone(&self.epoch)
     }
 
-    /// Polls until dropped.
-    pub async fn run(self: Arc<Self>, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let reloader = Arc::clone(&self);
-            // Files may be on a disk that makes their readers wait.
-            let polled = tokio::task::spawn_blocking(move || reloader.poll(Now::read())).await;
-            if let Err(error) = polled {
-                tracing::error!(%error, "a reload ended unexpectedly");
-            }
-        }
-    }
-
-    fn load(&self, watched: &Watched, now: Now) -> Result<(), String> {
+    fn load(&self, watched: &Watched, seen: &mut Seen, now: Now) -> Result<(), String> {
         let outcome = watched.source.reload(now);
+        seen.failed = outcome.as_ref().err().map(|problem| (now, problem.clone()));
         let mut status = lock(&watched.status);
         status.current = outcome.is_ok();
         if outcome.is_ok() {
