@@ -238,19 +238,26 @@ impl Auditor {
     /// once a minute; `id` gives each entry its request id.
     ///
     /// # Errors
-    /// The ledger did not keep one of them; the counts of those before it are kept.
+    /// The ledger did not keep one of them; what it did not keep is recorded the next time.
     pub fn close_tally(&self, now: Now, mut id: impl FnMut() -> RequestId) -> Result<(), LedgerError> {
-        for Turned { peer, reason, count } in self.tally.drain() {
-            let record = Record {
-                action: Action::Refused,
-                reason,
-                status: reason.status(),
-                detail: format!("peer={peer} count={count}"),
-                ..Record::blank(id(), now)
-            };
-            self.event(&record)?;
+        let mut kept = Ok(());
+        for turned in self.tally.drain() {
+            if kept.is_ok() {
+                let Turned { peer, reason, count } = &turned;
+                let record = Record {
+                    action: Action::Refused,
+                    reason: *reason,
+                    status: reason.status(),
+                    detail: format!("peer={peer} count={count}"),
+                    ..Record::blank(id(), now)
+                };
+                kept = self.event(&record);
+            }
+            if kept.is_err() {
+                self.tally.put_back(turned);
+            }
         }
-        Ok(())
+        kept
     }
 
     /// Keeps the record. Of those whom nobody knows, the first of a peer and minute is written as it is and the

@@ -45,6 +45,14 @@ impl Tally {
         counted.map(|((peer, reason), count)| Turned { peer, reason, count }).collect()
     }
 
+    /// Takes a count back in that could not be recorded.
+    pub fn put_back(&self, turned: Turned) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = if counts.len() < PEERS_MAX { turned.peer } else { OTHERS.to_owned() };
+        let count = counts.entry((peer, turned.reason)).or_default();
+        *count = count.saturating_add(turned.count);
+    }
+
     /// Whether it is new and told apart; then it is counted as `first`, else as one.
     fn add(&self, peer: &str, reason: Reason, first: u64) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +90,18 @@ mod tests {
         assert_eq!(drained, [of(Reason::NoCredential, 2), of(Reason::HandshakeFailed, 1)]);
         assert!(tally.drain().is_empty());
         assert!(ask("192.0.2.1"), "a new minute");
+    }
+
+    #[test]
+    fn what_could_not_be_recorded_counts_with_what_comes_after_it() {
+        let tally = Tally::default();
+        tally.count("192.0.2.1", Reason::HandshakeFailed);
+        for turned in tally.drain() {
+            tally.put_back(turned);
+        }
+        tally.count("192.0.2.1", Reason::HandshakeFailed);
+        let (peer, reason) = ("192.0.2.1".to_owned(), Reason::HandshakeFailed);
+        assert_eq!(tally.drain(), [Turned { peer, reason, count: 2 }]);
     }
 
     #[test]
