@@ -364,8 +364,8 @@ where
 
 fn refused(refusal: &Refusal, request_id: RequestId) -> Response<Body> {
     let mut response = status::of(refusal, request_id).into_http();
-    if let Some(challenge) = status::www_authenticate(refusal) {
-        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    for challenge in status::www_authenticate(refusal) {
+        response.headers_mut().append(http::header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -2,7 +2,7 @@
 
 mod challenge;
 
-pub(super) use challenge::header as www_authenticate;
+pub(super) use challenge::headers as www_authenticate;
 
 use crate::reason::{Reason, Status as Canonical};
 use crate::refusal::Refusal;

@@ -413,9 +413,10 @@ def test_who_has_to_sign_in_otherwise_is_told_how_and_then_answered(
 
 
 def challenge_of(error: grpc.RpcError) -> dict[str, str]:
-    """The parameters of the one `www-authenticate: Bearer …` of a refusal."""
+    """The parameters of the `www-authenticate: Bearer …` of a refusal that is RFC 9470's; Entra ID's is the other."""
     metadata = [*error.initial_metadata(), *error.trailing_metadata()]
-    (challenge,) = [value for name, value in metadata if name == "www-authenticate"]
+    challenge, entra = [value for name, value in metadata if name == "www-authenticate"]
+    assert entra.startswith('Bearer error="insufficient_claims", claims="')
     scheme, parameters = challenge.split(" ", 1)
     assert scheme == "Bearer"
     return dict(re.findall(r'(\w+)="([^"]*)"', parameters))

@@ -4,29 +4,39 @@ use crate::admission::Challenge;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 /// `WWW-Authenticate` of a refusal that a token would have prevented: which kind of error it was (RFC 6750,
-/// section 3.1), or how to sign in again (RFC 9470, section 3, and the claims challenge of Microsoft Entra ID).
-pub(in crate::transport) fn header(refusal: &Refusal) -> Option<HeaderValue> {
-    let text = match (refusal.challenge(), refusal.reason()) {
-        (Some(challenge), _) => step_up(challenge),
-        (None, Reason::NoCredential) => "Bearer".to_owned(),
-        (None, Reason::BadCredential | Reason::GroupsOverage) => "Bearer error=\"invalid_token\"".to_owned(),
-        (None, _) => return None,
+/// section 3.1), or how to sign in again, as RFC 9470 (section 3) and as Microsoft Entra ID have it, whose
+/// libraries know the one error and not the other.
+pub(in crate::transport) fn headers(refusal: &Refusal) -> Vec<HeaderValue> {
+    let texts = match (refusal.challenge(), refusal.reason()) {
+        (Some(challenge), _) => vec![step_up(challenge), insufficient_claims(challenge)],
+        (None, Reason::NoCredential) => vec!["Bearer".to_owned()],
+        (None, Reason::BadCredential | Reason::GroupsOverage) => {
+            vec!["Bearer error=\"invalid_token\"".to_owned()]
+        }
+        (None, _) => Vec::new(),
     };
-    HeaderValue::from_str(&text).ok()
+    texts.iter().filter_map(|text| HeaderValue::from_str(text).ok()).collect()
 }
 
 /// The `claims` parameter with which the caller asks its provider for a token that will do (OpenID Connect
 /// Core, section 5.5): JSON in base64url.
 pub(super) fn claims(challenge: &Challenge) -> String {
+    URL_SAFE_NO_PAD.encode(wanted(challenge).to_string())
+}
+
+fn wanted(challenge: &Challenge) -> Value {
     let mut wanted = Map::new();
     let mut want = |claim: &str, value: Value| drop(wanted.insert(claim.to_owned(), value));
-    if !challenge.acrs.is_empty() {
-        want("acrs", json!({ "essential": true, "values": challenge.acrs }));
+    match challenge.acrs.as_slice() {
+        [] => {}
+        // Entra ID asks for one authentication context by `value`.
+        [only] => want("acrs", json!({ "essential": true, "value": only })),
+        several => want("acrs", json!({ "essential": true, "values": several })),
     }
     if challenge.mfa {
         want("amr", json!({ "essential": true, "values": ["mfa"] }));
@@ -37,7 +47,13 @@ pub(super) fn claims(challenge: &Challenge) -> String {
     if challenge.max_age.is_some() {
         want("auth_time", json!({ "essential": true }));
     }
-    URL_SAFE_NO_PAD.encode(json!({ "access_token": wanted }).to_string())
+    json!({ "access_token": wanted })
+}
+
+/// Claims challenge of the Microsoft identity platform: the same claims in base64 with its padding.
+fn insufficient_claims(challenge: &Challenge) -> String {
+    let claims = STANDARD.encode(wanted(challenge).to_string());
+    format!("Bearer error=\"insufficient_claims\", claims=\"{claims}\"")
 }
 
 fn step_up(challenge: &Challenge) -> String {
@@ -69,21 +85,26 @@ mod tests {
         };
         let denial = Denial::new(Reason::StepUpRequired, "sign in again");
         let refusal = Refusal::from(Denial { challenge: Some(challenge.clone()), ..denial });
-        let header = header(&refusal).unwrap();
-        let text = header.to_str().unwrap();
+        let headers = headers(&refusal);
+        let text = headers[0].to_str().unwrap();
         let before =
             "Bearer error=\"insufficient_user_authentication\", acr_values=\"c1 c2\", max_age=\"300\", ";
         assert!(text.starts_with(before), "{text}");
-        let claims = URL_SAFE_NO_PAD.decode(claims(&challenge)).unwrap();
-        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        let decoded = URL_SAFE_NO_PAD.decode(claims(&challenge)).unwrap();
+        let entra = headers[1].to_str().unwrap();
+        let entra = entra.strip_prefix("Bearer error=\"insufficient_claims\", claims=\"").unwrap();
+        assert_eq!(STANDARD.decode(entra.strip_suffix('"').unwrap()).unwrap(), decoded);
+        let claims: Value = serde_json::from_slice(&decoded).unwrap();
         assert_eq!(claims["access_token"]["amr"]["values"][0], "mfa");
         assert!(claims["access_token"].get("device_compliant").is_none());
     }
 
     #[test]
     fn only_refusals_that_a_token_would_have_prevented_ask_for_one() {
-        let asks =
-            |reason| header(&Refusal::new(reason, "x")).map(|value| value.to_str().unwrap().to_owned());
+        let asks = |reason| {
+            let headers = headers(&Refusal::new(reason, "x"));
+            headers.first().map(|value| value.to_str().unwrap().to_owned())
+        };
         assert_eq!(asks(Reason::NoCredential).as_deref(), Some("Bearer"));
         assert_eq!(asks(Reason::BadCredential).as_deref(), Some("Bearer error=\"invalid_token\""));
         assert_eq!(asks(Reason::MethodForbidden), None);
