@@ -84,7 +84,8 @@ impl Default for Settings {
             device_claim: "device_compliant".to_owned(),
             algorithms: vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa],
             leeway_s: 30,
-            max_age_s: 3600,
+            // Entra ID issues access tokens for 60 to 90 minutes, which its libraries keep to the end.
+            max_age_s: 7200,
             token_bytes_max: 8192,
             bound_to_certificate: false,
             refresh_s: 300,
