@@ -36,6 +36,7 @@ mod process;
 mod properties;
 mod provider;
 mod refusals;
+mod reload;
 mod rotation;
 mod sidecar;
 mod slow;

@@ -66,9 +66,13 @@ impl Process {
 
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.child.wait().unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// SIGKILL; the directory with all that is left.
@@ -280,4 +284,29 @@ fn no_message_costs_many_times_the_limit_of_messages() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn sighup_reads_everything_anew_although_no_file_has_changed_and_ends_nothing() {
+    let mut process = Process::start(|_| {});
+    let reloaded = |process: &Process| {
+        let entries = entries(process.directory.path());
+        let of_reloads = entries.iter().filter(|entry| entry["reason"] == "reloaded");
+        of_reloads.map(|entry| entry["detail"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let all = BTreeSet::from(["source=access".to_owned(), "source=tls".to_owned()]);
+    block_on(async {
+        let mut client = process.client().await;
+        for _ in 0..2 {
+            answered(&mut client, good()).await;
+            assert_eq!(reloaded(&process), BTreeSet::new());
+        }
+        process.signal("-HUP");
+        // Each round asks the process; `block_on` ends it if that never comes.
+        while reloaded(&process) != all {
+            answered(&mut client, good()).await;
+        }
+        answered(&mut client, good()).await;
+    });
+    assert!(process.terminate().success());
 }

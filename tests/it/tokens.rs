@@ -74,7 +74,7 @@ fn a_token_that_is_not_good_is_refused_also_beside_a_good_certificate() {
         }
         let overage = provider.token("Readers", &json!({ "roles": null, "hasgroups": true }));
         let refused = refused(&mut bearing(&certified, &overage), good()).await;
-        assert_ne!(refused.reason, None);
+        assert_eq!(refused.reason.as_deref(), Some("groups_overage"));
     });
 }
 

@@ -80,7 +80,7 @@ fn failed_handshakes_are_counted_into_one_entry() {
 }
 
 /// Refused, unless the connection has been ended meanwhile.
-async fn turned_away(client: &mut Client) {
+pub async fn turned_away(client: &mut Client) {
     match client.infer(good(), PATIENCE).await {
         Outcome::Refused(refused) => assert_eq!(
             (refused.status.as_str(), refused.reason.as_deref()),
