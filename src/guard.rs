@@ -134,6 +134,8 @@ impl Guard {
         let presented = Presented { peer: &visitor.peer, credentials: &head.credentials, now: head.now };
         let own = self.own(visitor, epoch, &presented)?;
         let identity = identity::identify(own, &self.of_call, &presented)?;
+        // What the connection vouches for was established before, and may have ended since.
+        identity.still_valid(head.now)?;
         let standing = Arc::new(self.admission.standing(identity));
         visitor.remember(epoch, &head.credentials, &standing);
         Ok(standing)
