@@ -7,7 +7,7 @@ use crate::guard::{Guard, Phase};
 use crate::identity::jwt::Jwt;
 use crate::proto::operations as wire;
 use crate::reason::{Action, Reason};
-use crate::reload::Reloader;
+use crate::reload::{ReloadStatus, Reloader};
 use crate::telemetry::{Sample, Telemetry};
 use crate::trace::RequestId;
 use crate::transport::operations::Control;
@@ -46,7 +46,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Has the ends of certificates and the open emergencies read at each scrape.
+    /// Has the ends of certificates, the state of reloads and the open emergencies read at each scrape.
     pub(super) fn gauges(&self, telemetry: &Telemetry) {
         if let Some(tls) = self.tls.clone() {
             let help = "When a certificate, or a revocation list, ends";
@@ -71,6 +71,17 @@ impl Upkeep {
                 vec![Sample { labels: Vec::new(), value: f64::from(u8::from(status.borrow().connected)) }]
             });
         }
+        // What reloads tells telemetry, which must not hold it in turn.
+        let reloader = Arc::downgrade(&self.reloader);
+        let help = "Whether what is in service is what was last found on disk";
+        telemetry.gauge("reload_current", help, move || {
+            let status = reloader.upgrade().map(|reloader| reloader.status()).unwrap_or_default();
+            let sample = |status: ReloadStatus| Sample {
+                labels: vec![("source", status.name.to_owned())],
+                value: f64::from(u8::from(status.current)),
+            };
+            status.into_iter().map(sample).collect()
+        });
         let guard = Arc::downgrade(&self.guard);
         telemetry.gauge("emergencies_open", "Roles that are assumed for an emergency", move || {
             let open = guard.upgrade().map_or(0, |guard| guard.admission.emergencies_open(Now::read()));

@@ -2,6 +2,7 @@
 
 use crate::answers::answered;
 use crate::house::{request, samples};
+use crate::probes::get;
 use crate::sidecar::{Sidecar, block_on, client_tls, entries, refused};
 use asepsis::proto::ModelInferRequest;
 use asepsis::proto::operations::Phase;
@@ -68,6 +69,15 @@ fn a_policy_is_in_force_when_the_operator_is_told_so_and_a_bad_one_changes_nothi
         assert_eq!(status.phase(), Phase::Serving);
         let access = status.sources.iter().find(|source| source.name == "access").unwrap();
         assert_eq!((access.current, access.good, access.failed), (false, 2, 1));
+        let (_, metrics) = get(sidecar.admin(), "/metrics");
+        for line in [
+            "asepsis_reload_current{source=\"access\"} 0.0",
+            "asepsis_reload_current{source=\"tls\"} 1.0",
+            "asepsis_reloads_total{source=\"access\",reason=\"reload_failed\"} 1",
+            "asepsis_certificate_expiry_timestamp_seconds{certificate=\"server\"} ",
+        ] {
+            assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}\n{metrics}");
+        }
         let server = status.certificates.iter().find(|it| it.name == "server").unwrap();
         assert!(server.expires.unwrap().seconds > status.started.unwrap().seconds);
     });
