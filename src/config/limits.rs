@@ -84,6 +84,9 @@ impl Config {
         if listen.operations.is_some() && listen.operations_address().is_none() {
             report("listen.operations", &ADDRESS);
         }
+        if self.tls.plaintext && listen.operations.is_some() && self.places.has("listen.operations") {
+            report("listen.operations", &"operators are known over TLS alone; unset it or tls.plaintext");
+        }
         let port = |address: SocketAddr| address.port() != 0;
         if listen.admin_address().is_some_and(port) && listen.admin_address() == listen.grpc_address() {
             report("listen.admin", &"the same as listen.grpc");
