@@ -8,6 +8,7 @@ use crate::identity::api_key::key::{ENTROPY_BYTES, Key, mint};
 use crate::identity::api_key::keyring::{DAYS_MAX, Entry, Keyring, Moment};
 use crate::identity::api_key::secret::SECRET_BYTES;
 use crate::identity::api_key::store::Store;
+use crate::transport::tls::ClientCertificate;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,6 +135,12 @@ fn new(
     writeln!(out, "key {id} of role {role} until {expires}; shown this once, sent as `x-api-key` over TLS")?;
     if let Some((old, until)) = until {
         writeln!(out, "key {old}, which it replaces, is taken until {until}")?;
+    }
+    if config.tls.client_certificate == ClientCertificate::Required && !config.tls.plaintext {
+        writeln!(
+            out,
+            "note: tls.client_certificate is \"required\": whoever sends the key needs a client certificate as well"
+        )?;
     }
     let named = |member: &String| *member == "api_key:*" || member.strip_prefix("api_key:") == Some(id);
     if !members.iter().any(named) {
