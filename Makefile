@@ -21,10 +21,12 @@ client: build ## one row of each kind to the sidecar that `make serve` runs
 
 test: fetch ## all of cargo's tests
 	cargo test --locked
+	cargo test --locked --features cedar --lib -- admission:: cli::access
 
 check: fetch ## format, lints, documentation, architecture, supply chain
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --lib --features cedar -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test architecture
 	scripts/supply-chain

@@ -262,7 +262,7 @@ impl App {
         let operations = Operations::new(Arc::clone(&self.guard), control);
         let services = Services::for_operators(operations, &config.limits);
         let door = move |visitor| Door::new(Arc::clone(&services), visitor);
-        let reception = Arc::new(self.reception(config));
+        let reception = Arc::new(Reception { mutual: true, ..self.reception(config) });
         let phase = self.guard.phase.subscribe();
         self.serving.push(self.admin.spawn(listener::serve(Listener::Tcp(listener), reception, phase, door)));
         Ok(())
@@ -341,10 +341,10 @@ fn keep(
     Upkeep {
         guard: Arc::clone(guard),
         reloader: Arc::new(Reloader::new(sources, Arc::clone(&guard.epoch), Box::new(told), now)),
+        changes: watch::Sender::new(tls.as_ref().map_or(0, |tls| tls.generation())),
         tls,
         jwt,
         workload,
-        changes: watch::Sender::new(0),
         started: now.wall,
     }
 }

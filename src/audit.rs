@@ -270,7 +270,7 @@ impl Auditor {
         if !self.tally.first(peer, record.reason) {
             return Ok(());
         }
-        record.detail = format!("peer={peer}");
+        record.detail = format!("peer={peer} {}", record.detail);
         self.ledger.append(record)
     }
 

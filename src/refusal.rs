@@ -164,7 +164,8 @@ impl From<IdentityError> for Refusal {
             IdentityError::Invalid(_) | IdentityError::UnknownKey => Reason::BadCredential,
             IdentityError::GroupsOverage => Reason::GroupsOverage,
         };
-        Self::new(reason, error.to_string())
+        // One of a fixed set of sentences: the auditor may know it as well as the caller.
+        Self { detail: error.to_string(), ..Self::new(reason, error.to_string()) }
     }
 }
 

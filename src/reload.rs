@@ -164,12 +164,6 @@ impl Reloader {
         self.sources.iter().map(|watched| *lock(&watched.status)).collect()
     }
 
-    /// Grows after each load that succeeds.
-    #[must_use]
-    pub fn epoch(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.epoch)
-    }
-
     fn load(&self, watched: &Watched, seen: &mut Seen, now: Now) -> Result<(), String> {
         let outcome = watched.source.reload(now);
         seen.failed = outcome.as_ref().err().map(|problem| (now, problem.clone()));

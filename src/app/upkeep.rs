@@ -134,8 +134,9 @@ impl Upkeep {
     }
 
     fn tell_connections(&self) {
-        let epoch = self.guard.epoch.load(Ordering::Acquire);
-        self.changes.send_if_modified(|told| std::mem::replace(told, epoch) != epoch);
+        let Some(tls) = &self.tls else { return };
+        let generation = tls.generation();
+        self.changes.send_if_modified(|told| std::mem::replace(told, generation) != generation);
     }
 
     /// Records emergencies that are over (DICOM PS3.15 A.5.3, event 110138 Emergency Override Stopped).

@@ -25,6 +25,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let config = Config::load(&args.config, std::env::vars_os())
         .map_err(|problems| Failure::Configuration(problems.to_string()))?;
     log(&config);
+    // A signal during the start waits for its end; SIGHUP would end the process otherwise.
+    let early = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _installed = early.block_on(async { Signals::new() })?;
     let app = App::start(&config).map_err(|error| Failure::Configuration(error.to_string()))?;
     let signals = app.admin().block_on(async { Signals::new() })?;
     announce(&app, out)?;

@@ -95,7 +95,7 @@ impl Bench {
     }
 
     fn epoch(&self) -> u64 {
-        self.reloader.epoch().load(Ordering::Acquire)
+        self.reloader.epoch.load(Ordering::Acquire)
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Reception {
     pub changes: watch::Receiver<u64>,
     /// Whether it still is.
     pub trusts: Box<dyn Fn(&Visitor) -> bool + Send + Sync>,
+    /// Whether everybody needs a certificate, whatever the settings say of callers.
+    pub mutual: bool,
     /// Users whose processes may connect to the Unix socket, besides the one that we run as.
     pub unix_uids: Vec<u32>,
 }
@@ -117,7 +119,17 @@ impl Reception {
         let (limits, on_failure) = (limits.clone(), Box::new(on_failure));
         // Without a sender nothing ever changes.
         let (changes, trusts) = (watch::channel(0).1, Box::new(|_: &Visitor| true));
-        Self { tls, limits, on_failure, connections, crowd, changes, trusts, unix_uids: Vec::new() }
+        Self {
+            tls,
+            limits,
+            on_failure,
+            connections,
+            crowd,
+            changes,
+            trusts,
+            mutual: false,
+            unix_uids: Vec::new(),
+        }
     }
 
     /// Ends connections whose other end is trusted no longer.
@@ -232,7 +244,8 @@ async fn connection<IO, F, S>(
         return converse(stream, peer, reception, phase, service).await;
     };
     let patience = Duration::from_millis(reception.limits.handshake_timeout_ms);
-    let (stream, chain) = match tokio::time::timeout(patience, tls::accept(&tls.acceptor(), stream)).await {
+    let acceptor = if reception.mutual { tls.mutual_acceptor() } else { tls.acceptor() };
+    let (stream, chain) = match tokio::time::timeout(patience, tls::accept(&acceptor, stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             tracing::debug!(%error, "handshake failed");

@@ -167,6 +167,12 @@ impl Tls {
         self.state.load().acceptor.clone()
     }
 
+    /// As [`Tls::acceptor`], and nobody comes in without a certificate, whatever the settings say.
+    #[must_use]
+    pub fn mutual_acceptor(&self) -> Acceptor {
+        self.state.load().mutual_acceptor.clone()
+    }
+
     /// What the acceptor is made of.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {

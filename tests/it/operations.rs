@@ -7,6 +7,7 @@ use crate::sidecar::{Sidecar, block_on, client_tls, entries, refused};
 use asepsis::proto::ModelInferRequest;
 use asepsis::proto::operations::Phase;
 use asepsis::transport::client::{Client, Operator, Outcome};
+use asepsis::transport::tls::ClientCertificate;
 
 const OPERATOR: &str = "client-Security_Incident_Response";
 
@@ -42,6 +43,15 @@ fn whoever_asks_models_may_not_operate_and_whoever_operates_may_not_ask_models()
         assert_eq!(refused(&mut wrong.clone(), good()).await.reason.as_deref(), Some("unsupported"));
         let mut wrong = Operator::connect(&sidecar.target(), client_tls(Some(OPERATOR))).await.unwrap();
         assert_eq!(reason(wrong.status().await.unwrap_err()).as_deref(), Some("unsupported"));
+    });
+}
+
+#[test]
+fn an_operator_needs_a_certificate_also_where_callers_need_none() {
+    let sidecar = Sidecar::start_with(|config| config.tls.client_certificate = ClientCertificate::Optional);
+    block_on(async {
+        assert!(Operator::connect(&sidecar.operations(), client_tls(None)).await.is_err());
+        assert!(operator(&sidecar, OPERATOR).await.status().await.is_ok());
     });
 }
 

@@ -2,10 +2,12 @@
 
 use crate::house::{request, samples};
 use crate::sidecar::{PATIENCE, Sidecar, block_on_for, client_tls, pki};
-use asepsis::transport::client::{Client, Outcome};
+use asepsis::transport::client::Outcome;
+use asepsis::transport::tls;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 const ROTATIONS: usize = 50;
@@ -20,8 +22,8 @@ fn policy(model: &str) -> String {
     )
 }
 
-/// A new server certificate of the CA of the tests, and its key.
-fn server_certificate() -> (String, String) {
+/// A new server certificate of the CA of the tests, its key, and itself as DER.
+fn server_certificate() -> (String, String, Vec<u8>) {
     let authority = KeyPair::from_pem(&std::fs::read_to_string(pki().join("ca.key")).unwrap()).unwrap();
     let mut issuer = CertificateParams::default();
     issuer.distinguished_name.push(DnType::CommonName, "Asepsis development CA, never for production");
@@ -30,7 +32,7 @@ fn server_certificate() -> (String, String) {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.signed_by(&key, &Issuer::new(issuer, authority)).unwrap();
-    (certificate.pem(), key.serialize_pem())
+    (certificate.pem(), key.serialize_pem(), certificate.der().to_vec())
 }
 
 fn requests_of_each() -> usize {
@@ -43,10 +45,11 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = (directory.path().join("server.pem"), directory.path().join("server.key"));
     let install = || {
-        let (pem, private) = server_certificate();
+        let (pem, private, der) = server_certificate();
         std::fs::write(&certificate, pem).unwrap();
         std::fs::write(&key, private).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        der
     };
     install();
     // Both policies grant what is asked; a stale one grants nothing besides.
@@ -78,7 +81,7 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
         }
         for turn in 0..ROTATIONS {
             answered.acquire_many(part).await.unwrap().forget();
-            install();
+            let installed = install();
             std::fs::write(&access, &both[(turn + 1) % 2]).unwrap();
             sidecar.app().reload();
             // From here on the new policy is in force, on every connection, also beside the calls under way.
@@ -88,7 +91,10 @@ fn no_call_fails_while_certificates_and_policies_are_replaced() {
                 assert_eq!(granted, turn % 2 == 0, "turn {turn}: {outcome:?}");
             }
             // A new connection meets the new certificate.
-            Client::connect(&sidecar.target(), Some(client_tls(Some("client")))).await.unwrap();
+            let socket = TcpStream::connect(sidecar.grpc()).await.unwrap();
+            let stream = tls::dial(client_tls(Some("client")), "localhost", socket).await.unwrap();
+            let met = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+            assert!(met == installed, "turn {turn}: an old certificate");
         }
         while let Some(caller) = callers.join_next().await {
             caller.unwrap();

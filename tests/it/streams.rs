@@ -302,3 +302,25 @@ fn a_drain_ends_a_stream_with_unavailable_after_what_was_asked_is_answered() {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(of_each(&entries(left.path()), "action"), vec!["allowed"; answers]);
 }
+
+#[test]
+fn a_message_is_held_to_the_policy_of_its_moment_and_not_of_its_streams() {
+    let policy = |model: &str| {
+        format!(
+            "[roles.R]\nmembers = [\"spiffe://asepsis.dev/client\"]\n\
+             permissions = [{{ rpcs = [\"ModelStreamInfer\"], models = [\"{model}\"] }}]\n"
+        )
+    };
+    let sidecar = Sidecar::start_under(&policy("wdbc"), |_| {});
+    block_on(async {
+        let mut client = sidecar.client("client").await;
+        let mut open = Open::on(&mut client).await.unwrap();
+        assert_eq!(open.ask(good("before")).await.error_message, "");
+        std::fs::write(sidecar.directory().join("access.toml"), policy("digits")).unwrap();
+        sidecar.app().reload();
+        assert!(open.ask(good("after")).await.error_message.contains("no such model"));
+    });
+    let left = sidecar.stop();
+    let requests: Vec<_> = entries(left.path()).into_iter().filter(|entry| entry["rpc"] != "").collect();
+    assert_eq!(of_each(&requests, "reason"), ["clean", "model_forbidden"]);
+}

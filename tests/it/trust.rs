@@ -37,7 +37,7 @@ fn a_caller_without_any_credential_reaches_the_door_and_no_further() {
     let unknown: Vec<_> = entries.iter().filter(|entry| entry["reason"] == "no_credential").collect();
     // The first is recorded as it is, the others are counted: nobody floods the ledger.
     assert_eq!(unknown.len(), 2, "{entries:?}");
-    assert_eq!(unknown[0]["detail"], "peer=127.0.0.1");
+    assert_eq!(unknown[0]["detail"], "peer=127.0.0.1 no credential was presented");
     assert_eq!(unknown[1]["detail"], "peer=127.0.0.1 count=4");
 }
 
@@ -154,5 +154,21 @@ fn a_certificate_of_a_ca_that_is_no_longer_trusted_ends_with_the_reload() {
         std::fs::copy(other.join("ca.pem"), &ca).unwrap();
         sidecar.app().reload();
         turned_away(&mut client).await;
+    });
+}
+
+#[test]
+fn a_caller_with_half_of_the_connections_gets_no_more_and_another_gets_one() {
+    let sidecar = Sidecar::start_with(|config| config.limits.connections_max = 4);
+    block_on(async {
+        let mut first = sidecar.client("client").await;
+        let _second = sidecar.client("client").await;
+        let third = match Client::connect(&sidecar.target(), Some(client_tls(Some("client")))).await {
+            Err(_) => true,
+            Ok(mut third) => matches!(third.infer(good(), PATIENCE).await, Outcome::Transport(_)),
+        };
+        assert!(third, "beyond its half");
+        answered(&mut first, good()).await;
+        answered(&mut sidecar.client("client-Clinicians_AI_Query").await, good()).await;
     });
 }

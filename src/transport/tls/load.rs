@@ -23,6 +23,8 @@ const WARNED_BEFORE_S: u64 = 7 * 24 * 60 * 60;
 pub(super) struct State {
     pub(super) config: Arc<ServerConfig>,
     pub(super) acceptor: Acceptor,
+    /// For operators, who need a certificate in any case.
+    pub(super) mutual_acceptor: Acceptor,
     pub(super) trust: Arc<Trust>,
     pub(super) status: Vec<CertificateStatus>,
     pub(super) warnings: Vec<String>,
@@ -73,9 +75,16 @@ pub(super) fn load(
         denied: denied.unwrap_or_default(),
         algorithms: provider.signature_verification_algorithms.all,
     });
-    let config = server_config(settings, &provider, &server, &trust).map_err(|error| vec![error])?;
+    let required = match settings.client_certificate {
+        ClientCertificate::Required => true,
+        ClientCertificate::Optional => false,
+    };
+    let configured =
+        |required| server_config(settings, required, &provider, &server, &trust).map_err(|error| vec![error]);
+    let config = configured(required)?;
     let acceptor = Acceptor::from(Arc::clone(&config));
-    Ok(State { config, acceptor, trust, status, warnings, server })
+    let mutual_acceptor = Acceptor::from(configured(true)?);
+    Ok(State { config, acceptor, mutual_acceptor, trust, status, warnings, server })
 }
 
 /// A certificate chain and its key, which must be its own.
@@ -118,6 +127,7 @@ fn deny_list(path: &Path) -> Result<DenyList, Vec<TlsError>> {
 /// The server's side: HTTP/2 by ALPN, and clients that `trust` judges.
 fn server_config(
     settings: &Settings,
+    required: bool,
     provider: &Arc<CryptoProvider>,
     server: &Arc<CertifiedKey>,
     trust: &Arc<Trust>,
@@ -125,10 +135,6 @@ fn server_config(
     let versions: &[&rustls::SupportedProtocolVersion] = match settings.minimum_version {
         Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         Version::Tls13 => &[&rustls::version::TLS13],
-    };
-    let required = match settings.client_certificate {
-        ClientCertificate::Required => true,
-        ClientCertificate::Optional => false,
     };
     let verifier = Verifier::new(Arc::clone(trust), required, provider.signature_verification_algorithms);
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
