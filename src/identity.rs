@@ -99,6 +99,8 @@ pub struct Identity {
     names: Vec<String>,
     /// The workload that carries the call of a person or a key.
     workload: Option<String>,
+    /// Names of the credentials beside the one that speaks: they open nothing, and are denied like any other.
+    beside: Vec<String>,
     /// Ascending.
     mechanisms: Vec<Mechanism>,
     sign_in: SignIn,
@@ -111,8 +113,8 @@ impl Identity {
     #[must_use]
     pub fn new(mechanism: Mechanism, principal: String, expires: Option<SystemTime>) -> Self {
         let names = vec![principal.clone()];
-        let (workload, mechanisms, sign_in) = (None, vec![mechanism], SignIn::default());
-        Self { principal, names, workload, mechanisms, sign_in, expires }
+        let (mechanisms, sign_in) = (vec![mechanism], SignIn::default());
+        Self { principal, names, workload: None, beside: Vec::new(), mechanisms, sign_in, expires }
     }
 
     /// Whom the access policy also knows under these names, as in `role:Radiologists`.
@@ -145,6 +147,13 @@ impl Identity {
     #[must_use]
     pub fn workload(&self) -> Option<&str> {
         self.workload.as_deref()
+    }
+
+    /// Names of the credentials beside the one that names the principal: the key beside a token, the proxy
+    /// behind a forwarded certificate. They make nobody a member of a role; a rule that denies one of them holds.
+    #[must_use]
+    pub fn beside(&self) -> &[String] {
+        &self.beside
     }
 
     /// How the identity was established, ascending.
@@ -187,6 +196,10 @@ impl Identity {
             let carries = second.mechanisms.last() <= Some(&Mechanism::Forwarded)
                 && second.mechanisms.last() > Some(&Mechanism::Plaintext);
             first.workload = second.workload.or(carries.then_some(second.principal));
+        }
+        // Nobody is refused for having come without a credential where one has come with it.
+        if second.mechanisms.last() > Some(&Mechanism::Plaintext) {
+            first.beside.extend(second.names.into_iter().chain(second.beside));
         }
         first.mechanisms.extend(second.mechanisms);
         first.mechanisms.sort_unstable();
@@ -352,6 +365,7 @@ mod tests {
         let behind = Identity::new(Mechanism::Forwarded, "spiffe://a/viewer".into(), None);
         let forwarded = workload.with(behind);
         assert_eq!((forwarded.principal(), forwarded.workload()), ("spiffe://a/viewer", None));
+        assert_eq!(forwarded.beside(), ["spiffe://a/pacs"]);
     }
 
     #[test]

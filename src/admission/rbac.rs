@@ -163,9 +163,10 @@ impl AccessPolicy {
     pub fn standing(&self, identity: &Identity) -> Standing {
         Standing {
             policy: self.id,
-            roles: self.members.of(identity.names(), None),
-            // Whoever is denied is denied also as the workload that carries somebody else's call.
-            denies: self.denied.of(identity.names(), identity.workload()),
+            roles: self.members.of(identity.names(), &[]),
+            // Whoever is denied is denied also as the workload that carries somebody else's call, as the proxy
+            // that vouches for it, and as the key beside a token.
+            denies: self.denied.of(identity.names(), identity.beside()),
         }
     }
 }

@@ -128,10 +128,10 @@ impl Roster {
         roster
     }
 
-    /// Numbers of the lists that have a member among these names and the one beside them, ascending.
-    pub(super) fn of(&self, names: &[String], beside: Option<&str>) -> Box<[u16]> {
+    /// Numbers of the lists that have a member among these names and those beside them, ascending.
+    pub(super) fn of(&self, names: &[String], beside: &[String]) -> Box<[u16]> {
         let mut numbers = Vec::new();
-        for name in names.iter().map(String::as_str).chain(beside) {
+        for name in names.iter().chain(beside).map(String::as_str) {
             numbers.extend(self.exactly.get(name).into_iter().flatten());
             let below = self.below.iter().filter(|(prefix, _)| is_below(name, prefix));
             numbers.extend(below.map(|(_, number)| number));

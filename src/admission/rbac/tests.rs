@@ -426,6 +426,12 @@ fn a_denied_workload_carries_nobody_and_a_denied_key_has_no_role() {
     let ada = person(&["group:4711"]);
     assert!(decide(&policy, &ada.clone().with(workload("spiffe://d/kiosk")), &live).is_err());
     assert!(decide(&policy, &key("7", "scientists"), &live).is_err());
+    let denied_key = decide(&policy, &ada.clone().with(key("7", "scientists")), &live);
+    assert!(denied_key.is_err(), "a token beside it does not excuse a denied key");
+    let behind = Identity::new(Mechanism::Forwarded, "spiffe://d/viewer".into(), None);
+    let denied_proxy = workload("spiffe://d/kiosk").with(behind).with(ada.clone());
+    assert!(decide(&policy, &denied_proxy, &live).is_err(), "a denied proxy vouches for nobody");
+    assert!(decide(&policy, &ada.clone().with(key("8", "scientists")), &live).is_ok());
     assert!(decide(&policy, &ada.with(workload("spiffe://d/desk")), &live).is_ok());
     assert!(decide(&policy, &key("8", "scientists"), &live).is_ok());
     let every = text.replace("\"api_key:7\"", "\"api_key:*\"");
