@@ -48,6 +48,31 @@ impl FileError {
     }
 }
 
+/// Opens what is a file: opening a pipe would wait for somebody to write to it, and everything that is read anew
+/// would wait with it.
+///
+/// # Errors
+/// It cannot be opened, or is no file.
+pub fn open(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    File::open(path)
+}
+
+/// The text of a file of at most `bytes_max`.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger.
+pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.take(bytes_max.saturating_add(1)).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|len| len > bytes_max) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
+    }
+    Ok(text)
+}
+
 /// The text of a file that its owner alone may read. What is asked is the file that was opened, so that no
 /// other can be put in its place between question and answer.
 ///
@@ -55,7 +80,7 @@ impl FileError {
 /// It cannot be read, others may read it, or it is larger than `bytes_max`.
 pub fn read_private(path: &Path, bytes_max: u64) -> Result<String, FileError> {
     let failed = |error| FileError::Io { path: path.to_owned(), error };
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Shared { path: path.to_owned(), mode });
@@ -133,6 +158,20 @@ mod tests {
         replace(&path, "", 0o600).unwrap();
         std::fs::write(&path, [0xff]).unwrap();
         assert!(matches!(read_private(&path, 9), Err(FileError::NotText(_))));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for_and_what_is_too_large_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [directory.path(), &socket, Path::new("/dev/zero")] {
+            assert_eq!(open(path).unwrap_err().to_string(), "not a file", "{}", path.display());
+        }
+        let path = directory.path().join("text");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_text(&path, 5).unwrap(), "12345");
+        assert_eq!(read_text(&path, 4).unwrap_err().to_string(), "larger than 4 bytes");
     }
 
     #[test]

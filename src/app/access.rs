@@ -8,11 +8,15 @@ use crate::admission::rbac::{AccessErrors, AccessPolicy, Known};
 use crate::catalog::Repository;
 use crate::clock::Now;
 use crate::config;
+use crate::file;
 use crate::guard::Guard;
 use crate::identity::api_key::ApiKeys;
 use crate::reload::Reloadable;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The largest policy that is read.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// The files of the access policy, and what they are held against.
 pub struct Source {
@@ -40,7 +44,7 @@ impl Source {
     fn read(&self, now: Now) -> Result<(AccessPolicy, Limits), Vec<String>> {
         let path = &self.settings.policy;
         let at = |problem: String| vec![format!("access.policy: {}: {problem}", path.display())];
-        let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
+        let text = file::read_text(path, BYTES_MAX).map_err(|error| at(error.to_string()))?;
         let known = self.repository.known().map_err(|error| at(error.to_string()))?;
         let line = |problem: String| format!("access.policy: {}:{problem}", path.display());
         let parsed = parse(&text, &known);
@@ -104,7 +108,7 @@ fn narrowed(policy: AccessPolicy, settings: &config::Access) -> Result<AccessPol
 /// The file cannot be read, or has mistakes: all of them.
 #[cfg(feature = "cedar")]
 pub fn cedar(path: &std::path::Path) -> Result<crate::admission::cedar::Cedar, Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| vec![error.to_string()])?;
+    let text = file::read_text(path, BYTES_MAX).map_err(|error| vec![error.to_string()])?;
     crate::admission::cedar::Cedar::parse(&text).map_err(|errors| errors.as_slice().to_vec())
 }
 

@@ -280,7 +280,7 @@ impl Jwt {
     fn read_keys(&self, path: &Path, now: Now) -> Result<(), JwtError> {
         let unreadable = |error| JwtError::Unreadable(path.to_owned(), error);
         let mut jwks = Vec::new();
-        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let file = crate::file::open(path).map_err(unreadable)?;
         // One byte more than is taken, so that a larger file is noticed.
         file.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut jwks).map_err(unreadable)?;
         self.replace_keys(&jwks, now).map_err(|error| JwtError::Keys(path.to_owned(), error))?;
