@@ -115,11 +115,11 @@ fn headers_that_are_not_one_element_as_envoy_writes_it_are_refused() {
         ("URI=spiffe://other.example/a", "trust domain is not one of ours"),
         ("URI=spiffe://mesh.example", "not a SPIFFE ID"),
         ("URI=spiffe://mesh.example/a/../b", "not a SPIFFE ID"),
-        ("URI=\"spiffe://mesh.example/a\\\"\"", "not a SPIFFE ID"),
+        ("URI=\"spiffe://mesh.example/a\"", "malformed"),
         ("URI=https://mesh.example/a;DNS=viewer.example", "not a SPIFFE ID"),
         ("URI=;DNS=*.example", "not a plain host name"),
         ("URI=;DNS=", "not a plain host name"),
-        ("DNS=\"a.example\\\"\"", "not a plain host name"),
+        ("DNS=\"a.example\"", "malformed"),
     ];
     for (header, problem) in cases {
         let refused = principal(&header.replace("HASH", &hash)).unwrap_err().to_string();
@@ -136,7 +136,7 @@ fn the_uri_of_the_one_element_speaks_then_the_first_dns_name_and_the_subject_nev
     let hash = "468ed33be74eee6556d90c0149c1309e9ba61d6425303443c0748a02dd8de688";
     for (header, expected) in [
         (GOOD, "spiffe://mesh.example/ns/ward/sa/viewer"),
-        ("uRi=\"spiffe://mesh.example/a\"", "spiffe://mesh.example/a"),
+        ("uRi=spiffe://mesh.example/a", "spiffe://mesh.example/a"),
         (
             "By=spiffe://m/a;By=spiffe://m/b;Hash=HASH;URI=spiffe://mesh.example/a;DNS=b",
             "spiffe://mesh.example/a",
