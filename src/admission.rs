@@ -317,7 +317,10 @@ impl Admitted {
     /// # Errors
     /// A rate or a quota is used up, or the model's places are; then nothing is paid.
     pub fn pay(&self, grant: &Grant, model: &str, work: Work) -> Result<Paid, Denial> {
-        let Standing { access, account, .. } = &*self.standing;
-        access.budgets.work(account, &grant.role, model, work, self.circumstances.now)
+        let (Standing { access, account, .. }, now) = (&*self.standing, self.circumstances.now);
+        let (door, role) = (&*self.grant.role, &*grant.role);
+        let changed = (door != role).then(|| access.budgets.change_role(door, role, now)).transpose()?;
+        let paid = access.budgets.work(account, role, model, work, now)?;
+        Ok(Paid { _role: changed.flatten(), ..paid })
     }
 }

@@ -79,7 +79,9 @@ pub struct Work {
 #[derive(Debug)]
 #[must_use]
 pub struct Paid {
-    _place: Option<Place>,
+    pub(super) _place: Option<Place>,
+    /// Of the role, where it is another than the door knew.
+    pub(super) _role: Option<Place>,
 }
 
 /// Places of a call among those of its principal and its role.
@@ -232,7 +234,19 @@ impl Budgets {
             amounts.map(|(unit, amount)| Charge { holder, unit, amount })
         });
         charge(charges, self.at(now))?;
-        Ok(Paid { _place: place.flatten() })
+        Ok(Paid { _place: place.flatten(), _role: None })
+    }
+
+    /// Charges a request to the role that grants the model, and not to the one by which the door let it in.
+    ///
+    /// # Errors
+    /// The role has reached a limit; then the door's charge stands.
+    pub fn change_role(&self, from: &str, to: &str, now: Now) -> Result<Option<Place>, Denial> {
+        let place = self.roles.get(to).map(|shared| shared.enter(Whose::Role(to))).transpose()?;
+        let one = |holder| Charge { holder, unit: Unit::Requests, amount: 1 };
+        self.role(to).map(|holder| one(holder).take(self.at(now))).transpose()?;
+        self.role(from).into_iter().for_each(|holder| one(holder).give_back(self.at(now)));
+        Ok(place.flatten())
     }
 
     /// Places of a call in flight: one of the principal, of whom `principal_max` is the default, and one of

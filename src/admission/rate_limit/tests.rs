@@ -259,3 +259,27 @@ fn many_threads_are_never_granted_more_than_there_is() {
     let others = |bench: &Bench| bench.budgets.request(&bench.one, "Others", bench.clock.0);
     assert_eq!(bench.times(others), 100);
 }
+
+#[test]
+fn a_request_counts_for_the_role_that_grants_the_model_and_for_no_other() {
+    let bench = Bench::new(
+        "roles.Readers.requests.per_day = 2\nroles.Others.requests.per_day = 1\nroles.Others.in_flight = 1",
+    );
+    let (budgets, now) = (&bench.budgets, bench.clock.0);
+    bench.request(0).unwrap();
+    let held = budgets.change_role("Readers", "Others", now).unwrap();
+    assert!(held.is_some());
+    let refused = budgets.change_role("Readers", "Others", now).unwrap_err();
+    assert_eq!(
+        (refused.reason, refused.detail.as_str()),
+        (Reason::Overloaded, "limits.roles.Others.in_flight")
+    );
+    drop(held);
+    let refused = budgets.change_role("Readers", "Others", now).unwrap_err();
+    assert_eq!(
+        (refused.reason, refused.detail.as_str()),
+        (Reason::QuotaExhausted, "limits.roles.Others.requests")
+    );
+    // What the door charged was given back once.
+    assert_eq!(bench.times(|bench| bench.request(0)), 2);
+}
