@@ -47,6 +47,12 @@ impl Visitor {
         &self.place
     }
 
+    /// Whether anybody was ever identified on the connection.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// What `establish` gives, asked anew in each epoch.
     pub(super) fn own(
         &self,

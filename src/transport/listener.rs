@@ -17,8 +17,6 @@ use preface::Counted;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -41,7 +39,7 @@ const LOCAL_ERROR_RESETS_MAX: usize = 128;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that has made no call by then is ended: a silent peer holds no place for ever.
+/// A connection on which nobody was identified by then is ended: whoever has no credential holds no place for ever.
 const FIRST_CALL: Duration = Duration::from_mins(1);
 
 /// How long to wait after an error of `accept` (out of file descriptors) before the next.
@@ -274,7 +272,8 @@ async fn converse<IO, F, S>(
     if place.is_none() {
         return (reception.on_failure)(HandshakeFailure::Crowded, &visitor);
     }
-    let served = http2(stream, &reception.limits, phase, service(Arc::clone(&visitor)));
+    let service = service(Arc::clone(&visitor));
+    let served = http2(stream, &visitor, &reception.limits, phase, service);
     tokio::select! {
         () = served => {}
         () = reception.distrusted(&visitor) => {
@@ -283,8 +282,14 @@ async fn converse<IO, F, S>(
     }
     drop(place);
 }
-async fn http2<IO, S>(stream: IO, limits: &Limits, mut phase: watch::Receiver<Phase>, service: S)
-where
+
+async fn http2<IO, S>(
+    stream: IO,
+    visitor: &Visitor,
+    limits: &Limits,
+    mut phase: watch::Receiver<Phase>,
+    service: S,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -304,20 +309,18 @@ where
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let (stream, preface) = Counted::new(stream);
     let mut no_preface = std::pin::pin!(preface.missing(Duration::from_millis(limits.handshake_timeout_ms)));
-    let called = Arc::new(AtomicBool::new(false));
-    let service = Noticing { service, called: Arc::clone(&called) };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let silent = async {
         tokio::time::sleep(FIRST_CALL).await;
-        if called.load(Ordering::Relaxed) {
+        if visitor.is_known() {
             std::future::pending::<()>().await;
         }
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = no_preface.as_mut() => return tracing::debug!("a connection without a preface is ended"),
-        () = silent => return tracing::debug!("a connection without any call is ended"),
+        () = silent => return tracing::debug!("a connection on which nobody was identified is ended"),
         () = Phase::draining(&mut phase) => {
             connection.as_mut().graceful_shutdown();
             // hyper waits for the preface even then.
@@ -329,27 +332,5 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// Notices the first call of a connection.
-#[derive(Clone)]
-struct Noticing<S> {
-    service: S,
-    called: Arc<AtomicBool>,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noticing<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> S::Future {
-        self.called.store(true, Ordering::Relaxed);
-        self.service.call(request)
     }
 }
