@@ -73,7 +73,8 @@ def serving(directory: Path, **settings: str):
         **os.environ,
         "ASEPSIS__LISTEN__GRPC": "127.0.0.1:0",
         "ASEPSIS__LISTEN__ADMIN": "127.0.0.1:0",
-        "ASEPSIS__LISTEN__OPERATIONS": "127.0.0.1:0",
+        # Operators are known over TLS alone.
+        "ASEPSIS__LISTEN__OPERATIONS": "" if settings.get("ASEPSIS__TLS__PLAINTEXT") == "true" else "127.0.0.1:0",
         # What it fetches is on this machine, whatever proxy the machine has.
         "NO_PROXY": "localhost,127.0.0.1",
         **settings,
