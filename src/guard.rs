@@ -6,17 +6,18 @@
 
 pub mod answer;
 pub mod call;
+mod identify;
 
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
 
 use crate::admission::rbac::Grant;
-use crate::admission::{Admission, Admitted, Standing};
+use crate::admission::{Admission, Admitted};
 use crate::audit::{Auditor, Entry};
 use crate::catalog::{self, Catalog};
-use crate::clock::{self, Deadline, Now};
+use crate::clock::{self, Deadline};
+use crate::identity::Authenticator;
 use crate::identity::jwt::Jwt;
-use crate::identity::{self, Authenticator, Credentials, Header, Identity, IdentityError, Presented};
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
@@ -26,7 +27,7 @@ use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
 use crate::refusal::Refusal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -118,57 +119,6 @@ impl Guard {
             self.assume(&admitted, admitted.grant(), entry)?;
         }
         Ok(admitted)
-    }
-
-    /// Who is asking, and what the policy in force knows of it: worked out anew when the credentials differ from
-    /// those of the connection's last call, or when anything that they rest on has been read anew since.
-    ///
-    /// # Errors
-    /// Nobody could be identified.
-    pub fn identify(&self, visitor: &Visitor, head: &Head) -> Result<Arc<Standing>, IdentityError> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if let Some(known) = visitor.known(epoch, &head.credentials) {
-            known.identity().still_valid(head.now)?;
-            return Ok(known);
-        }
-        let presented = Presented { peer: &visitor.peer, credentials: &head.credentials, now: head.now };
-        let own = self.own(visitor, epoch, &presented)?;
-        let identity = identity::identify(own, &self.of_call, &presented)?;
-        // What the connection vouches for was established before, and may have ended since.
-        identity.still_valid(head.now)?;
-        let standing = Arc::new(self.admission.standing(identity));
-        visitor.remember(epoch, &head.credentials, &standing);
-        Ok(standing)
-    }
-
-    /// Whom the connection itself vouches for.
-    fn own(
-        &self,
-        visitor: &Visitor,
-        epoch: u64,
-        presented: &Presented<'_>,
-    ) -> Result<Option<Identity>, IdentityError> {
-        visitor.own(epoch, || identity::vouch(None, &self.of_connection, presented))
-    }
-
-    /// Whether the other end of an open connection is still who it may be: its certificate may have been revoked
-    /// since, or its CA.
-    #[must_use]
-    pub fn trusts(&self, visitor: &Visitor, now: Now) -> bool {
-        let presented = Presented { peer: &visitor.peer, credentials: &Credentials::default(), now };
-        let own = self.own(visitor, self.epoch.load(Ordering::Acquire), &presented);
-        own.is_ok_and(|own| own.is_none_or(|own| own.still_valid(now).is_ok()))
-    }
-
-    /// Gives a token that names a new signing key a chance: waits until the provider's keys were asked for, as
-    /// often as that is allowed.
-    pub async fn await_key(&self, visitor: &Visitor, head: &Head) {
-        if let Some(jwt) = &self.jwt
-            && head.credentials.authorization != Header::Absent
-            && self.identify(visitor, head).is_err_and(|error| error == IdentityError::UnknownKey)
-        {
-            jwt.wait_for_keys(head.now).await;
-        }
     }
 
     /// Assumes a role for an emergency, where that is what grants the call; whoever is on duty hears of it at once.
