@@ -12,7 +12,7 @@ help: ## what there is to make
 demo: build ## install what is missing, build, show a guarded model: answers, refusals, blocked attacks
 	$(asepsis) demo
 
-serve: build ## the demo's sidecar in the foreground (gRPC 8001, admin 8002)
+serve: build ## the demo's sidecar in the foreground (gRPC 8001, admin 8002, operations 8003)
 	test -f $(config) || $(asepsis) demo --prepare
 	$(asepsis) serve --config $(config)
 

@@ -23,7 +23,7 @@ use in_flight::{InFlight, Slot};
 use rate_limit::{Budgets, Paid, Work};
 use rbac::{AccessPolicy, Grant, Question};
 pub use rpc::Rpc;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -66,20 +66,7 @@ pub struct Challenge {
 }
 
 /// What of the model's answer a caller may have.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
     /// The most likely class, without its score: the least that helps to extract the model.
@@ -92,20 +79,7 @@ pub enum Content {
 }
 
 /// Who is served first when not everybody can be; it comes from the role alone.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Gives way to everybody.

@@ -60,6 +60,7 @@ fn configuration(models: &Path, library: &Path) -> String {
 [listen]
 grpc = "127.0.0.1:8001"         # the Open Inference Protocol, over mutual TLS
 admin = "127.0.0.1:8002"        # /livez /readyz /metrics: plain HTTP, no patient data
+operations = "127.0.0.1:8003"   # what operators ask (`asepsis operations`), over mutual TLS
 
 [tls]                           # a development PKI, as `asepsis certs dev --out pki` writes it
 certificate = "pki/server.pem"
