@@ -3,7 +3,10 @@
 //! The contract is written by the model's owner, is part of the model's identity (calibration is bound to
 //! its digest), and is checked whole when it is loaded: a contract that contradicts itself is never served.
 
+pub mod image;
+
 use crate::tensor::Datatype;
+use image::ImageSpec;
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
@@ -56,6 +59,9 @@ pub struct InputSpec {
     /// For a table: one entry a feature, in order. Replaces `minimum` and `maximum`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Column>,
+    /// For an image: the files that may stand in for the tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSpec>,
 }
 
 /// One feature of a tabular input.
@@ -235,6 +241,9 @@ impl InputSpec {
         let bounds = |min: f64, max: f64| min.is_finite() && max.is_finite() && min < max;
         let range = bounds(self.minimum.unwrap_or(f64::MIN), self.maximum.unwrap_or(f64::MAX));
         require(range, &format!("{at}.minimum"), "finite and less than `maximum`")?;
+        if let Some(image) = &self.image {
+            image.check(at, self)?;
+        }
         if self.columns.is_empty() {
             return Ok(());
         }
@@ -327,57 +336,4 @@ fn is_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        name = "wdbc"
-        version = "1"
-        batch_max = 8
-        perturbations = [{ kind = "jitter", scale = 1.0 }]
-        [[inputs]]
-        name = "features"
-        datatype = "FP32"
-        shape = [-1, 1]
-        columns = [{ name = "radius", unit = "mm", min = 0.0, max = 40.0, jitter = 0.1 }]
-        [[outputs]]
-        name = "probabilities"
-        datatype = "FP32"
-        shape = [-1, 2]
-        meaning = "probabilities"
-        publish = true
-    "#;
-
-    fn refusal(from: &str, to: &str) -> String {
-        assert!(GOOD.contains(from), "{from}");
-        Contract::parse(&GOOD.replace(from, to)).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn contradictions_are_refused_by_key() {
-        assert!(refusal("\"wdbc\"", "\"../wdbc\"").contains("`name`"));
-        assert!(refusal("version = \"1\"", "version = \"01\"").contains("`version`"));
-        assert!(refusal("batch_max = 8", "batch_max = 1").contains("`batch_max`"));
-        assert!(refusal("shape = [-1, 1]", "shape = [1, 1]").contains("`inputs[0].shape`"));
-        assert!(refusal("shape = [-1, 1]", "shape = [-1, 0]").contains("`inputs[0].shape`"));
-        assert!(refusal("shape = [-1, 1]", "shape = [-1, 2]").contains("`inputs[0].columns`"));
-        assert!(refusal("max = 40.0", "max = 0.0").contains("`inputs[0].columns[0]`"));
-        assert!(refusal("publish = true", "publish = false").contains("`outputs`"));
-        assert!(refusal("scale = 1.0", "scale = 0.0").contains("`perturbations[0].scale`"));
-        assert!(refusal("\"jitter\", scale = 1.0", "\"median\", window = 2").contains("no image"));
-        assert!(refusal("batch_max", "batchmax").contains("batchmax"));
-    }
-
-    #[test]
-    fn the_bound_itself_is_in_range() {
-        let contract = Contract::parse(&GOOD.replace("max = 40.0", "max = 0.31")).unwrap();
-        assert!(f64::from(0.31_f32) <= contract.inputs[0].columns[0].max);
-    }
-
-    #[test]
-    fn copies_share_the_batch_with_the_clients_rows() {
-        let contract = Contract::parse(GOOD).unwrap();
-        assert_eq!(contract.rows_per_input(), 2);
-        assert_eq!(contract.client_rows_max(), 4);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //! Checks run cheapest first: names, datatypes, shapes, sizes, and only then the values. A refusal names the
 //! field to mend and never shows a value.
 
+pub mod image;
 pub mod parameters;
 pub mod samples;
 pub mod values;

@@ -97,10 +97,25 @@ words! {
         BadShape = "bad_shape",
         /// Contents that do not fill the shape, or do not fit the datatype.
         BadContent = "bad_content",
+        /// A file that is neither DICOM, PNG nor JPEG, or of a kind that the contract does not take.
+        FormatForbidden = "format_forbidden",
+        /// A kind of DICOM, PNG or JPEG that is known and not decoded.
+        FormatUnsupported = "format_unsupported",
+        /// A file that is broken, cut short, or contradicts itself.
+        BadImage = "bad_image",
+        /// A file that is an image and something else at once: an executable preamble (CVE-2019-11687), or bytes
+        /// behind its end.
+        Polyglot = "polyglot",
+        /// An image of another modality, SOP class or body part than the contract requires.
+        WrongSubject = "wrong_subject",
+        /// An image of more bytes, pixels, elements, levels or time to decode than allowed.
+        ImageTooLarge = "image_too_large",
         /// NaN or infinity.
         NonFinite = "non_finite",
         /// A value outside the range the contract states.
         OutOfRange = "out_of_range",
+        /// Values that contradict each other by a rule of the contract.
+        RuleBroken = "rule_broken",
         /// More rows than the contract's batch limit.
         BatchTooLarge = "batch_too_large",
         /// A detector could not measure what policy requires.
@@ -207,9 +222,11 @@ impl Reason {
             | Self::StepUpRequired
             | Self::ConditionUnmet
             | Self::EmergencyRefused => Status::PermissionDenied,
-            Self::RateLimited | Self::QuotaExhausted | Self::Overloaded | Self::TooLarge => {
-                Status::ResourceExhausted
-            }
+            Self::RateLimited
+            | Self::QuotaExhausted
+            | Self::Overloaded
+            | Self::TooLarge
+            | Self::ImageTooLarge => Status::ResourceExhausted,
             Self::Unsupported => Status::Unimplemented,
             Self::UnknownService => Status::NotFound,
             Self::Malformed
@@ -218,8 +235,14 @@ impl Reason {
             | Self::BadDatatype
             | Self::BadShape
             | Self::BadContent
+            | Self::FormatForbidden
+            | Self::FormatUnsupported
+            | Self::BadImage
+            | Self::Polyglot
+            | Self::WrongSubject
             | Self::NonFinite
             | Self::OutOfRange
+            | Self::RuleBroken
             | Self::BatchTooLarge => Status::InvalidArgument,
             Self::Anomalous | Self::Unmeasured => Status::FailedPrecondition,
             Self::DeadlineExceeded => Status::DeadlineExceeded,
