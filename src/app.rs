@@ -19,8 +19,10 @@ use crate::guard::{Guard, Phase, Visitor};
 use crate::inference::ort::Runtime as OnnxRuntime;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
+use crate::intake::files::Decoders;
 use crate::reload::{Reloadable, Reloader};
 use crate::telemetry::Telemetry;
+use crate::transport::Limits;
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
 use crate::transport::jwks;
@@ -86,6 +88,12 @@ fn compute_threads(config: &Config) -> usize {
     if config.models.compute_threads == 0 { cores() } else { config.models.compute_threads }
 }
 
+/// What makes tensors of files, under the limits of a configuration.
+#[must_use]
+pub fn decoders(limits: &Limits) -> Decoders {
+    Decoders::new(limits.of_an_image(), limits.images_bytes_max)
+}
+
 /// The loader of a configuration, with ONNX Runtime verified and loaded.
 ///
 /// # Errors
@@ -129,6 +137,7 @@ impl App {
             admission: Admission::new(access, in_flight),
             epoch,
             catalog,
+            decoders: Arc::new(decoders(&config.limits)),
             auditor: Arc::new(Auditor::new(
                 Box::new(Arc::clone(&ledger)),
                 vec![Arc::clone(&telemetry) as Arc<dyn Observer>],

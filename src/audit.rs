@@ -53,6 +53,8 @@ pub struct Record {
     pub detail: String,
     /// The stated reason of a call under emergency access, from the policy's closed list; empty otherwise.
     pub emergency: String,
+    /// To which studies the request's files belong, as keyed hashes (see [`Auditor::study`]); empty otherwise.
+    pub study: String,
 }
 
 impl Record {
@@ -75,6 +77,7 @@ impl Record {
             status: Status::Cancelled,
             detail: String::new(),
             emergency: String::new(),
+            study: String::new(),
         }
     }
 }
@@ -184,6 +187,9 @@ pub trait Observer: Send + Sync {
     fn observe(&self, closed: &ClosedEntry);
 }
 
+/// The most studies that one audit line names.
+pub const STUDIES_MAX: usize = 16;
+
 /// Closes entries: ledger first, then observers.
 pub struct Auditor {
     ledger: Box<dyn Ledger>,
@@ -209,7 +215,19 @@ impl Auditor {
         if id.is_empty() || (id.len() <= 64 && id.bytes().all(plain)) {
             return id.to_owned();
         }
-        let tag = aws_lc_rs::hmac::sign(&self.pseudonym_key, id.as_bytes());
+        self.pseudonym(id)
+    }
+
+    /// The studies that a request's files belong to, as they may be kept: a keyed hash of each StudyInstanceUID
+    /// (0020,000D), of the first [`STUDIES_MAX`] of many.
+    #[must_use]
+    pub fn study(&self, studies: &[String]) -> String {
+        let shown: Vec<String> = studies.iter().take(STUDIES_MAX).map(|uid| self.pseudonym(uid)).collect();
+        shown.join(" ")
+    }
+
+    fn pseudonym(&self, text: &str) -> String {
+        let tag = aws_lc_rs::hmac::sign(&self.pseudonym_key, text.as_bytes());
         format!("hmac:{}", crate::digest::hex(tag.as_ref()))
     }
 

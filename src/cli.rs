@@ -8,6 +8,7 @@ pub mod check;
 pub mod client;
 pub mod contract;
 pub mod demo;
+pub mod image;
 pub mod key;
 pub mod operations;
 pub mod schema;
@@ -49,6 +50,9 @@ enum Command {
     /// Write or check a model's contract.
     #[command(subcommand)]
     Contract(contract::Command),
+    /// Say what is in an image file, and what a model sees of it.
+    #[command(subcommand)]
+    Image(image::Command),
     /// Measure clean data and write a model's calibration.
     Calibrate(calibrate::Args),
     /// Explain what the access policy decides, or find what in it is probably not meant.
@@ -113,6 +117,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Certs(command) => certs::run(command, out),
         Command::Key(command) => key::run(command, out),
         Command::Contract(command) => contract::run(command, out),
+        Command::Image(command) => image::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),
         Command::Access(command) => access::run(command, out),
         Command::Audit(command) => audit::run(command, out),

@@ -60,6 +60,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// A file of at most `bytes_max`.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// The text of a file of at most `bytes_max`.
 ///
 /// # Errors

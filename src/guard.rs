@@ -15,13 +15,14 @@ use crate::admission::rbac::Grant;
 use crate::admission::{Admission, Admitted};
 use crate::audit::{Auditor, Entry};
 use crate::catalog::{self, Catalog};
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Now};
 use crate::identity::Authenticator;
 use crate::identity::jwt::Jwt;
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
-use crate::intake::{self, Input, parameters};
+use crate::intake::files::Decoders;
+use crate::intake::{self, Input, Received, parameters};
 use crate::judgement::{Judgement, Served, judge};
 use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
@@ -45,6 +46,8 @@ pub struct Guard {
     pub epoch: Arc<AtomicU64>,
     /// The models.
     pub catalog: Catalog,
+    /// What makes tensors of files.
+    pub decoders: Arc<Decoders>,
     /// Where entries are closed.
     pub auditor: Arc<Auditor>,
     /// Threads for runs too long for a runtime thread.
@@ -184,11 +187,13 @@ impl Guard {
         call.entry.stage(Stage::Open, started, opened);
 
         let asked = parameters::read(&served.contract, &request, call.content())?;
-        let input = intake::read(&served.contract, &request)?;
-        let _paid = call.pay(&served, &input)?;
+        let received = intake::read(&served.contract, &request)?;
+        let _paid = call.pay(&served, &received)?;
         call.entry.stage(Stage::Decode, opened, clock::instant());
 
         let deadline = call.deadline_with(asked.timeout);
+        let input = self.decode(call, &served, received, deadline).await?;
+        call.entry.studies(input.studies());
         let judgement = self.judge(call, &served, input, deadline).await?;
         call.judged(&judgement);
 
@@ -200,6 +205,26 @@ impl Guard {
         };
         call.entry.stage(Stage::Respond, respond, clock::instant());
         answer
+    }
+
+    /// Makes tensors of files on a compute thread; what holds tensors alone is an input already.
+    async fn decode(
+        &self,
+        call: &mut Call,
+        served: &Arc<Served>,
+        received: Received,
+        deadline: Deadline,
+    ) -> Result<Input, Refusal> {
+        let pending = match received {
+            Received::Input(input) => return Ok(input),
+            Received::Files(pending) => pending,
+        };
+        let (model, decoders) = (Arc::clone(served), Arc::clone(&self.decoders));
+        let estimate = pending.estimate();
+        let decode = move || pending.decode(&model.contract, &decoders, Now::read(), deadline);
+        let decoded = self.work(call, Some(Stage::Prepare), estimate, deadline, decode).await?;
+        // A file that was still being decoded when time ran out is late, not too large.
+        decoded.map_err(|error| if deadline.has_passed() { Refusal::late() } else { error.into() })
     }
 
     /// Judges inline when the run is short, else on a compute thread; stops a run nobody waits for.
@@ -217,19 +242,34 @@ impl Guard {
             return Ok(judge(served, input, &self.secret, &Interrupt::default())?);
         }
         let interrupt = Arc::new(Interrupt::default());
-        let stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
-        let queued = clock::instant();
+        let _stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
         let (model, secret) = (Arc::clone(served), self.secret.clone());
         let estimate = served.estimate(input.rows());
+        let judge = move || judge(&model, input, &secret, &interrupt);
+        Ok(self.work(call, None, estimate, deadline, judge).await??)
+    }
+
+    /// Runs what takes long on a compute thread, as `stage` if it has no stages of its own.
+    async fn work<T: Send + 'static>(
+        &self,
+        call: &mut Call,
+        stage: Option<Stage>,
+        estimate: Duration,
+        deadline: Deadline,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let queued = clock::instant();
         let reply = self.pool.run(call.priority(), estimate, deadline, move || {
             let started = clock::instant();
-            (started, judge(&model, input, &secret, &interrupt))
+            (started, work(), clock::instant())
         })?;
-        let judged = tokio::time::timeout_at(deadline.instant().into(), reply).await;
-        drop(stop_when_dropped);
-        let (started, judged) = judged.map_err(|_| Refusal::late())??;
+        let done = tokio::time::timeout_at(deadline.instant().into(), reply).await;
+        let (started, done, ended) = done.map_err(|_| Refusal::late())??;
         call.entry.stage(Stage::Queue, queued, started);
-        Ok(judged?)
+        if let Some(stage) = stage {
+            call.entry.stage(stage, started, ended);
+        }
+        Ok(done)
     }
 
     /// Answers a request about the server or a model and closes its entry.

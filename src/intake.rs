@@ -1,10 +1,13 @@
 //! Is this request what the contract says, and nothing else? Turns a wire message into an `Input`.
 //!
 //! Checks run cheapest first: names, datatypes, shapes, sizes, and only then the values. A refusal names the
-//! field to mend and never shows a value.
+//! field to mend and never shows a value. Files (DICOM, PNG, JPEG) are only received here; decoding them takes
+//! time, and happens where a request may take time ([`files::Pending::decode`]).
 
+pub mod files;
 pub mod image;
 pub mod parameters;
+pub mod prepare;
 pub mod samples;
 pub mod values;
 
@@ -12,14 +15,29 @@ use crate::contract::{Contract, InputSpec};
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::InferInputTensor;
 use crate::reason::Reason;
-use crate::tensor::{Datatype, Tensor};
+use crate::tensor::{Data, Datatype, Tensor};
 use bytes::Bytes;
+use files::{Files, Part, Pending};
 
 /// A request that keeps the contract: the proof that every check was made.
-#[derive(Debug)]
 pub struct Input {
     tensors: Vec<Tensor>,
     rows: usize,
+    studies: Vec<String>,
+}
+
+/// A request that keeps the contract as far as that can be told at once.
+pub enum Received {
+    /// All of it.
+    Input(Input),
+    /// All but its files, which are to be decoded.
+    Files(Pending),
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("tensors", &self.tensors).finish_non_exhaustive()
+    }
 }
 
 /// Why a request is not what the contract says.
@@ -50,7 +68,13 @@ impl Input {
     /// Bytes of the tensors.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.data().len() * tensor.data().datatype().size_bytes()).sum()
+        self.tensors.iter().map(Tensor::size_bytes).sum()
+    }
+
+    /// To which studies its files belong (StudyInstanceUID), each once: for their keyed hashes alone.
+    #[must_use]
+    pub fn studies(&self) -> &[String] {
+        &self.studies
     }
 
     /// The tensors and the number of rows, for the batch to grow in place.
@@ -71,13 +95,33 @@ impl Input {
         for (i, (tensor, spec)) in tensors.iter().zip(&contract.inputs).enumerate() {
             let shape: Vec<i64> =
                 tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
-            rows = Some(check_shape(contract, spec, i, &shape, rows)?);
+            rows = Some(check_shape(contract, &spec.shape, i, &shape, rows)?);
             if tensor.data().datatype() != spec.datatype {
                 return Err(wrong_datatype(spec, i));
             }
             values::check(spec, i, tensor.data())?;
         }
-        Ok(Self { tensors, rows: rows.unwrap_or(0) })
+        Ok(Self { tensors, rows: rows.unwrap_or(0), studies: Vec::new() })
+    }
+}
+
+impl Received {
+    /// The client's rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Input(input) => input.rows(),
+            Self::Files(pending) => pending.rows(),
+        }
+    }
+
+    /// Bytes of what was sent.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Input(input) => input.bytes(),
+            Self::Files(pending) => pending.bytes(),
+        }
     }
 }
 
@@ -85,31 +129,69 @@ impl Input {
 ///
 /// # Errors
 /// The first field that breaks the contract.
-pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Input, IntakeError> {
+pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Received, IntakeError> {
     let order = match_names(contract, &request.inputs)?;
     let raw = check_contents(request)?;
     let mut rows = None;
     for (spec, &at) in contract.inputs.iter().zip(&order) {
         let sent = at_index(&request.inputs, at)?;
-        if Datatype::parse(&sent.datatype) != Some(spec.datatype) {
+        let declared = if is_file(spec, sent) {
+            spec.shape.get(..1).unwrap_or_default()
+        } else if takes(spec, &sent.datatype) {
+            &spec.shape
+        } else {
             return Err(wrong_datatype(spec, at));
-        }
-        rows = Some(check_shape(contract, spec, at, &sent.shape, rows)?);
+        };
+        rows = Some(check_shape(contract, declared, at, &sent.shape, rows)?);
     }
     let rows = rows.unwrap_or(0);
     let mut tensors = Vec::with_capacity(order.len());
-    for (spec, &at) in contract.inputs.iter().zip(&order) {
+    let mut files = Vec::new();
+    for (place, (spec, &at)) in contract.inputs.iter().zip(&order).enumerate() {
         let sent = at_index(&request.inputs, at)?;
         let source = match raw {
             Some(raw) => values::Source::Raw(at_index(raw, at)?),
             None => values::Source::Typed(sent.contents.as_ref()),
         };
-        let data = values::read(spec, at, source, rows, contract.rows_per_input())?;
-        values::check(spec, at, &data)?;
-        tensors.push(tensor(spec, at, rows, data)?);
+        let frame = parameters::frame(at, sent)?;
+        match &spec.image {
+            Some(image) if is_file(spec, sent) => {
+                let frame = files::frame_of(image, at, frame)?;
+                files.push((place, Files::receive(at, source, rows, frame)?));
+            }
+            Some(_) | None => {
+                if frame.is_some() {
+                    return Err(parameters::unknown(at, "frame"));
+                }
+                let data = values::read(spec, at, source, rows, contract.rows_per_input())?;
+                values::check(spec, at, &data)?;
+                tensors.push(tensor(spec, at, rows, data)?);
+            }
+        }
     }
-    Ok(Input { tensors, rows })
+    if files.is_empty() {
+        return Ok(Received::Input(Input { tensors, rows, studies: Vec::new() }));
+    }
+    let mut parts: Vec<Part> = tensors.into_iter().map(Part::Tensor).collect();
+    // In ascending order of their places, so that each lands where it belongs.
+    for (place, files) in files {
+        parts.insert(place, Part::Files(files));
+    }
+    Ok(Received::Files(Pending::new(parts, rows)))
 }
+
+/// Whether files are sent in place of the tensor.
+fn is_file(spec: &InputSpec, sent: &InferInputTensor) -> bool {
+    spec.image.is_some() && sent.datatype == BYTES
+}
+
+/// Whether the tensor itself is taken, and is of this datatype.
+fn takes(spec: &InputSpec, datatype: &str) -> bool {
+    spec.image.as_ref().is_none_or(|image| image.tensors) && Datatype::parse(datatype) == Some(spec.datatype)
+}
+
+/// The datatype of files.
+const BYTES: &str = "BYTES";
 
 /// For each input of the contract, where it stands in the request.
 fn match_names(contract: &Contract, sent: &[InferInputTensor]) -> Result<Vec<usize>, IntakeError> {
@@ -158,16 +240,16 @@ fn check_contents(request: &ModelInferRequest) -> Result<Option<&[Bytes]>, Intak
 /// Checks a shape against the contract and earlier inputs; the number of rows.
 fn check_shape(
     contract: &Contract,
-    spec: &InputSpec,
+    declared: &[i64],
     at: usize,
     shape: &[i64],
     rows_before: Option<usize>,
 ) -> Result<usize, IntakeError> {
-    if shape.len() != spec.shape.len() {
-        let problem = format!("{} dimensions; the contract has {}", shape.len(), spec.shape.len());
+    if shape.len() != declared.len() {
+        let problem = format!("{} dimensions; the contract has {}", shape.len(), declared.len());
         return Err(refuse(Reason::BadShape, format!("inputs[{at}].shape"), problem));
     }
-    let fixed = shape.iter().zip(&spec.shape).enumerate().skip(1).find(|(_, (sent, wanted))| sent != wanted);
+    let fixed = shape.iter().zip(declared).enumerate().skip(1).find(|(_, (sent, wanted))| sent != wanted);
     if let Some((axis, (sent, wanted))) = fixed {
         let problem = format!("{sent}; the contract has {wanted}");
         return Err(refuse(Reason::BadShape, format!("inputs[{at}].shape[{axis}]"), problem));
@@ -186,12 +268,7 @@ fn check_shape(
     Ok(rows)
 }
 
-fn tensor(
-    spec: &InputSpec,
-    at: usize,
-    rows: usize,
-    data: crate::tensor::Data,
-) -> Result<Tensor, IntakeError> {
+fn tensor(spec: &InputSpec, at: usize, rows: usize, data: Data) -> Result<Tensor, IntakeError> {
     let mut shape = vec![rows];
     shape.extend(spec.shape.iter().skip(1).map(|dim| usize::try_from(*dim).unwrap_or(0)));
     let field = || refuse(Reason::BadContent, format!("inputs[{at}]"), "contents do not fill the shape");
@@ -199,7 +276,11 @@ fn tensor(
 }
 
 fn wrong_datatype(spec: &InputSpec, at: usize) -> IntakeError {
-    let problem = format!("the contract has {}", spec.datatype);
+    let files = if spec.image.is_some() { "BYTES, one file a row" } else { "" };
+    let tensor =
+        if spec.image.as_ref().is_none_or(|image| image.tensors) { spec.datatype.as_str() } else { "" };
+    let or = if files.is_empty() || tensor.is_empty() { "" } else { ", or " };
+    let problem = format!("the contract has {tensor}{or}{files}");
     refuse(Reason::BadDatatype, format!("inputs[{at}].datatype"), problem)
 }
 

@@ -154,6 +154,8 @@ words! {
         Open = "open",
         /// Decode the tensors and hold them against the contract.
         Decode = "decode",
+        /// Decode files and prepare tensors of them.
+        Prepare = "prepare",
         /// Wait for a compute thread.
         Queue = "queue",
         /// Write the perturbed copies into the batch.

@@ -168,6 +168,12 @@ impl Tensor {
         self.shape.first().copied().unwrap_or(0)
     }
 
+    /// Bytes of its elements.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.data.len().saturating_mul(self.data.datatype().size_bytes())
+    }
+
     /// Elements of one row.
     #[must_use]
     pub fn row_len(&self) -> usize {

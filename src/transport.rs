@@ -26,7 +26,9 @@ pub(crate) mod stubs {
     include!(concat!(env!("OUT_DIR"), "/services/asepsis.v1.rs"));
 }
 
+use crate::intake::image;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Limits of connections, messages and time (`[limits]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -44,6 +46,15 @@ pub struct Limits {
     pub streams_per_connection_max: u32,
     /// Bytes of all headers of one call.
     pub header_bytes_max: u32,
+    /// Largest file (DICOM, PNG, JPEG) that is decoded, in bytes.
+    pub image_bytes_max: usize,
+    /// Most samples of an image: width x height x channels of the frame that is decoded. While it is decoded it
+    /// holds up to 4 bytes for each.
+    pub image_samples_max: usize,
+    /// How long decoding and preparing the files of one request may take, in milliseconds.
+    pub image_timeout_ms: u64,
+    /// Bytes that all files being decoded may hold together.
+    pub images_bytes_max: usize,
     /// Runs that wait for a compute thread.
     pub queue_max: usize,
     /// How long a request may take when its caller gives no shorter deadline, in milliseconds.
@@ -68,12 +79,28 @@ impl Default for Limits {
             connections_max: 4096,
             streams_per_connection_max: 128,
             header_bytes_max: 16 << 10,
+            image_bytes_max: 50 << 20,
+            image_samples_max: 32 << 20,
+            image_timeout_ms: 2_000,
+            images_bytes_max: 512 << 20,
             queue_max: 256,
             request_timeout_ms: 30_000,
             handshake_timeout_ms: 5_000,
             stream_idle_ms: 300_000,
             drain_delay_ms: 1_000,
             drain_timeout_ms: 20_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of one file.
+    #[must_use]
+    pub fn of_an_image(&self) -> image::Limits {
+        image::Limits {
+            bytes_max: self.image_bytes_max,
+            samples_max: self.image_samples_max,
+            time_max: Duration::from_millis(self.image_timeout_ms),
         }
     }
 }

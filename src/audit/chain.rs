@@ -84,6 +84,9 @@ pub struct Line<'a> {
     /// The stated reason of a call under emergency access; left out otherwise.
     #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub emergency: Cow<'a, str>,
+    /// To which studies its files belong, as keyed hashes; left out where there were none.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub study: Cow<'a, str>,
     /// Hash of the line before.
     #[serde(borrow)]
     pub prev: Cow<'a, str>,
@@ -186,6 +189,7 @@ impl Head {
             status: Cow::Borrowed(record.status.as_str()),
             detail: Cow::Borrowed(&record.detail),
             emergency: Cow::Borrowed(&record.emergency),
+            study: Cow::Borrowed(&record.study),
             prev: Cow::Borrowed(self.hash.as_str()),
             hash: Cow::Borrowed(""),
         };

@@ -62,6 +62,12 @@ impl Entry {
         self.record(|record| record.client_id = kept);
     }
 
+    /// To which studies its files belong, by StudyInstanceUID; kept as keyed hashes.
+    pub fn studies(&mut self, studies: &[String]) {
+        let kept = self.auditor.study(studies);
+        self.record(|record| record.study = kept);
+    }
+
     /// Who asks.
     pub fn identity(&mut self, identity: &Identity) {
         self.record(|record| {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format this build writes and reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Binding {
     pub contract_sha256: String,
     /// SHA-256 of the file of class labels; empty without one.
     pub labels_sha256: String,
+    /// How files become tensors: SHA-256 of the contract's preparation and the revision of the code that does it;
+    /// empty where no input is an image.
+    pub preparation_sha256: String,
     /// Version of ONNX Runtime.
     pub onnxruntime: String,
 }
@@ -104,6 +107,7 @@ impl Artefact {
             ("model", bound.model_sha256 == here.model_sha256),
             ("contract", bound.contract_sha256 == here.contract_sha256),
             ("file of labels", bound.labels_sha256 == here.labels_sha256),
+            ("preparation of images", bound.preparation_sha256 == here.preparation_sha256),
             ("ONNX Runtime", bound.onnxruntime == here.onnxruntime),
         ] {
             if !same {
@@ -155,6 +159,7 @@ mod tests {
             model_sha256: "m".into(),
             contract_sha256: "c".into(),
             labels_sha256: "l".into(),
+            preparation_sha256: "p".into(),
             onnxruntime: "1".into(),
         }
     }
@@ -175,6 +180,7 @@ mod tests {
             |b: &mut Binding| b.model_sha256.push('x'),
             |b: &mut Binding| b.contract_sha256.push('x'),
             |b: &mut Binding| b.labels_sha256.push('x'),
+            |b: &mut Binding| b.preparation_sha256.push('x'),
             |b: &mut Binding| b.onnxruntime.push('x'),
         ] {
             let mut other = artefact();

@@ -8,6 +8,7 @@ use crate::detection::{self, Detector, OutputDetector};
 use crate::digest::sha256;
 use crate::inference::ort::{OrtBackend, Runtime, VERSION};
 use crate::inference::{InferenceError, perturbation};
+use crate::intake::prepare;
 use crate::judgement::Served;
 use crate::provenance::scan::scan;
 use std::fs;
@@ -161,6 +162,7 @@ fn read_files(directory: &Path) -> Result<Files, String> {
         model_sha256: sha256(&model),
         contract_sha256: sha256(&text),
         labels_sha256: label_file.as_deref().map(sha256).unwrap_or_default(),
+        preparation_sha256: prepare::digest(&contract),
         onnxruntime: VERSION.to_owned(),
     };
     Ok(Files { model, contract, labels: labels.unwrap_or_default(), binding })

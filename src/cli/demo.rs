@@ -3,6 +3,7 @@
 pub mod callers;
 pub mod cases;
 pub mod closing;
+pub mod files;
 pub mod ledger;
 pub mod metrics;
 pub mod prepare;

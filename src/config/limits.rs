@@ -16,6 +16,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const COUNT_MAX: u64 = 1 << 20;
 const THREADS_MAX: u64 = 1024;
 const MESSAGE_BYTES_MAX: u64 = 2 << 30;
+const IMAGE_SAMPLES_MAX: u64 = 1 << 30;
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const ROTATE_BYTES_MAX: u64 = 1 << 40;
 const TLS_FILES_MAX: usize = 64;
@@ -279,6 +280,15 @@ impl Config {
                 "limits.received_bytes_max",
                 wide(limits.received_bytes_max),
                 wide(limits.message_bytes_max),
+                ROTATE_BYTES_MAX,
+            ),
+            ("limits.image_bytes_max", wide(limits.image_bytes_max), 1, MESSAGE_BYTES_MAX),
+            ("limits.image_samples_max", wide(limits.image_samples_max), 1, IMAGE_SAMPLES_MAX),
+            ("limits.image_timeout_ms", limits.image_timeout_ms, 1, TIME_MS_MAX),
+            (
+                "limits.images_bytes_max",
+                wide(limits.images_bytes_max),
+                wide(limits.image_samples_max).saturating_mul(4),
                 ROTATE_BYTES_MAX,
             ),
             ("limits.in_flight_max", wide(limits.in_flight_max), 1, COUNT_MAX),

@@ -210,6 +210,27 @@ pub struct Target {
 }
 
 impl ImageSpec {
+    /// Takes every file that can be decoded: for looking at files without a model.
+    #[must_use]
+    pub fn any() -> Self {
+        Self {
+            formats: vec![ImageFormat::Dicom, ImageFormat::Png, ImageFormat::Jpeg],
+            tensors: true,
+            layout: Layout::default(),
+            colour: Colour::Convert,
+            fit: Fit::Stretch,
+            filter: Filter::default(),
+            shorter_side: None,
+            window: WindowSpec::default(),
+            frame: Frame::Caller,
+            mean: Vec::new(),
+            std: Vec::new(),
+            modalities: Vec::new(),
+            sop_classes: Vec::new(),
+            body_parts: Vec::new(),
+        }
+    }
+
     /// What a row of a tensor of this shape is.
     #[must_use]
     pub fn target(&self, shape: &[i64]) -> Option<Target> {
@@ -222,6 +243,16 @@ impl ImageSpec {
         let size = |dim: i64| usize::try_from(dim).ok();
         let target = Target { width: size(width)?, height: size(height)?, channels: size(channels)? };
         matches!(target.channels, 1 | 3).then_some(target)
+    }
+
+    /// The least and the largest number that black and white become in any channel.
+    fn levels(&self, channels: usize) -> (f64, f64) {
+        let of = |channel: usize, level: f64| {
+            let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+            (level - mean) / self.std.get(channel).copied().unwrap_or(1.0)
+        };
+        let least = (0..channels).map(|channel| of(channel, 0.0)).fold(f64::INFINITY, f64::min);
+        (least, (0..channels).map(|channel| of(channel, 1.0)).fold(f64::NEG_INFINITY, f64::max))
     }
 
     pub(super) fn check(&self, at: &str, input: &InputSpec) -> Result<(), ContractError> {
@@ -242,6 +273,11 @@ impl ImageSpec {
             require(values.iter().all(|v| v.is_finite()), &key(name), "finite numbers")?;
         }
         require(self.std.iter().all(|v| *v > 0.0), &key("std"), "more than 0")?;
+        let (least, most) = self.levels(target.channels);
+        let inside =
+            input.minimum.is_none_or(|min| min <= least) && input.maximum.is_none_or(|max| most <= max);
+        let problem = format!("black and white become {least} and {most}: outside `minimum` and `maximum`");
+        require(inside, &key("mean"), &problem)?;
         if let Some(side) = self.shorter_side {
             require(self.fit == Fit::Crop, &key("shorter_side"), "only with `fit = \"crop\"`")?;
             let covers = side >= target.width.max(target.height) && side <= 1 << 15;

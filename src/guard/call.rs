@@ -1,6 +1,6 @@
 //! One admitted call: the proof of admission, the open audit entry, and what was known at the door.
 
-use super::{Input, Judgement, Served};
+use super::{Judgement, Received, Served};
 use crate::admission::rate_limit::{Paid, Work};
 use crate::admission::rbac::Grant;
 use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
@@ -178,11 +178,16 @@ impl Call {
         self.grant = grant;
     }
 
-    /// Pays for the run before it is begun: its bytes, and its time as measured when the model was loaded.
-    pub(super) fn pay(&self, served: &Served, input: &Input) -> Result<Paid, Refusal> {
+    /// Pays for the run before it is begun, and before a file is decoded: its bytes, and its time as measured when
+    /// the model was loaded.
+    pub(super) fn pay(&self, served: &Served, received: &Received) -> Result<Paid, Refusal> {
+        let decoding = match received {
+            Received::Input(_) => Duration::ZERO,
+            Received::Files(pending) => pending.estimate(),
+        };
         let work = Work {
-            bytes: u64::try_from(input.bytes()).unwrap_or(u64::MAX),
-            compute: served.estimate(input.rows()),
+            bytes: u64::try_from(received.bytes()).unwrap_or(u64::MAX),
+            compute: served.estimate(received.rows()).saturating_add(decoding),
         };
         Ok(self.admitted.pay(&self.grant, &served.contract.name, work)?)
     }

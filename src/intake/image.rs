@@ -5,6 +5,9 @@
 //! error: a DICOM header is full of the patient.
 
 pub mod budget;
+pub mod dicom;
+pub mod jpeg;
+pub mod png;
 
 use crate::contract::image::{ImageFormat, ImageSpec, Window};
 use crate::reason::Reason;
@@ -24,6 +27,12 @@ pub trait Format: Send + Sync {
     /// # Errors
     /// The contract does not take it, it is broken, it is of a kind that is not decoded, or over the budget.
     fn decode(&self, file: &[u8], wanted: &Wanted<'_>, budget: &mut Budget) -> Result<Decoded, ImageError>;
+}
+
+/// Every format there is.
+#[must_use]
+pub fn formats() -> Vec<Box<dyn Format>> {
+    vec![Box::new(dicom::Dicom), Box::new(png::Png), Box::new(jpeg::Jpeg)]
 }
 
 /// What is asked of a decoder.

@@ -86,13 +86,30 @@ pub fn check_tensor(at: usize, input: &InferInputTensor, raw: Option<&Bytes>) ->
                     return Err(refuse(Reason::BadParameter, field, "not the size of the raw contents"));
                 }
             }
+            // Which frame of a file: held against the contract once the input is known.
+            "frame" => drop(whole(&field, parameter)?),
             "shared_memory_region" | "shared_memory_byte_size" | "shared_memory_offset" => {
                 return Err(refuse(Reason::Unsupported, field, "shared memory is not supported"));
             }
-            _ => return Err(refuse(Reason::BadParameter, field, "unknown parameter")),
+            _ => return Err(unknown(at, name)),
         }
     }
     Ok(())
+}
+
+/// `frame`: which frame of a file of several, counted from 1.
+///
+/// # Errors
+/// It is no whole number.
+pub fn frame(at: usize, input: &InferInputTensor) -> Result<Option<u64>, IntakeError> {
+    let Some(parameter) = input.parameters.get("frame") else { return Ok(None) };
+    whole(&format!("inputs[{at}].parameters[\"frame\"]"), parameter).map(Some)
+}
+
+/// A parameter of an input that has no meaning there.
+pub(super) fn unknown(at: usize, name: &str) -> IntakeError {
+    let field = format!("inputs[{at}].parameters[{:?}]", shown(name));
+    refuse(Reason::BadParameter, field, "unknown parameter")
 }
 
 fn wanted(contract: &Contract, request: &ModelInferRequest) -> Result<Vec<Wanted>, IntakeError> {

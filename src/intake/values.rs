@@ -5,12 +5,13 @@ use crate::contract::InputSpec;
 use crate::proto::InferTensorContents;
 use crate::reason::Reason;
 use crate::tensor::{Data, Datatype};
+use bytes::Bytes;
 
 /// Where the elements of one tensor are.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// Little-endian bytes in `raw_input_contents`.
-    Raw(&'a [u8]),
+    Raw(&'a Bytes),
     /// The typed fields of `contents`.
     Typed(Option<&'a InferTensorContents>),
 }

@@ -78,7 +78,7 @@ impl ModelStatistics {
             match measured.stage {
                 Stage::Door | Stage::Open => {}
                 Stage::Queue => self.queue_total += took,
-                Stage::Decode | Stage::Copies => self.compute_input_total += took,
+                Stage::Decode | Stage::Prepare | Stage::Copies => self.compute_input_total += took,
                 Stage::Infer => self.compute_infer_total += took,
                 Stage::Judge | Stage::Respond => self.compute_output_total += took,
             }

@@ -75,6 +75,7 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
         epoch: Arc::default(),
         admission: Admission::new(access, InFlight::new(1024)),
         catalog: Catalog::start(Repository::new(models()), loader()).unwrap(),
+        decoders: Arc::new(asepsis::app::decoders(&asepsis::transport::Limits::default())),
         auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), b"a key for tests")),
         secret: Secret::new(&[7; 32]),
         pool: ComputePool::start(2, 64).unwrap(),

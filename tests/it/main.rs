@@ -24,6 +24,7 @@ mod floods;
 mod frames;
 mod health;
 mod house;
+mod images;
 mod isolation;
 mod ledger;
 mod keys;

@@ -1,7 +1,7 @@
 //! What the demo sends, and how each must end: stated here, not learned from the answers.
 
-use super::request;
 use super::samples::Samples;
+use super::{files, request};
 use crate::proto::ModelInferRequest;
 use crate::reason::{Action, Reason};
 use std::fmt;
@@ -144,6 +144,7 @@ pub fn all(data: &Data, message_bytes_max: usize) -> Result<Vec<Case>, String> {
     cases.extend(attacked(data).ok_or("the samples lack an attacked row")?);
     let row = data.wdbc.of_class(1).ok_or("the samples lack a clean row")?;
     cases.extend(malformed(&data.wdbc, row, message_bytes_max));
+    cases.extend(unclean(&data.pneumonia).ok_or("the samples lack a radiograph")?);
     cases.extend(forbidden(&data.wdbc, row));
     Ok(cases)
 }
@@ -168,7 +169,14 @@ fn answered(data: &Data) -> Option<Vec<Case>> {
         let label = PNEUMONIA.get(class).map(ToString::to_string);
         cases.push(answer(name, "pneumonia, 28x28", request, label));
     }
+    let lung = files::radiograph(pneumonia.of_class(1)?, side(pneumonia)?, "DX");
+    let (file, label) =
+        (request::file("pneumonia", "image", &lung), PNEUMONIA.get(1).map(ToString::to_string));
+    cases.push(answer("radiograph as DICOM", "DX 504x504, 12 bits", file, label));
     let (_, digit) = digits.attack()?;
+    let drawing = files::drawing(digits.of_class(digit)?, side(digits)?).ok()?;
+    let file = request::file("digits", "image", &drawing);
+    cases.push(answer("digit as PNG", &format!("digits, a {digit}"), file, Some(digit.to_string())));
     for (name, class) in [("handwritten digit", digit), ("another digit", digits.other_class(digit)?)] {
         let request = image("digits", digits, &[digits.of_class(class)?]);
         cases.push(answer(name, &format!("digits, a {class}"), request, Some(class.to_string())));
@@ -201,6 +209,35 @@ fn attacked(data: &Data) -> Option<Vec<Case>> {
         case("attacked radiograph", "pneumonia, 28x28".into(), lung, withheld()),
         case("attacked digit", format!("digits, a {class}"), digit, withheld()),
         case("batch, one attacked", format!("digits, {CLEAN_BATCH} rows"), batch, withheld()),
+    ])
+}
+
+/// Pixels of a side of the square images.
+fn side(samples: &Samples) -> Option<usize> {
+    samples.row_shape.last().and_then(|side| usize::try_from(*side).ok())
+}
+
+/// Files that are refused before a model sees them.
+fn unclean(pneumonia: &Samples) -> Option<Vec<Case>> {
+    let (lung, side) = (pneumonia.of_class(1)?, side(pneumonia)?);
+    let refused = |name, sent: &str, file: &[u8], reason| Case {
+        group: Group::Malformed,
+        name,
+        sent: sent.to_owned(),
+        caller: Caller::Client,
+        request: request::file("pneumonia", "image", file),
+        expected: Expected::Refusal(Action::Refused, reason),
+    };
+    let mut cut = files::radiograph(lung, side, "DX");
+    cut.truncate(cut.len() / 2);
+    let (other, drawing) = (files::radiograph(lung, side, "MR"), files::drawing(lung, side).ok()?);
+    let (executable, bomb) = (files::executable(lung, side), files::bomb().ok()?);
+    Some(vec![
+        refused("wrong modality", "DICOM of an MR", &other, Reason::WrongSubject),
+        refused("executable DICOM", "preamble begins MZ", &executable, Reason::Polyglot),
+        refused("decompression bomb", "deflated, 1 GiB", &bomb, Reason::ImageTooLarge),
+        refused("half a radiograph", "DICOM, cut short", &cut, Reason::BadImage),
+        refused("another format", "pneumonia, a PNG", &drawing, Reason::FormatForbidden),
     ])
 }
 

@@ -12,12 +12,29 @@ pub fn fp32(model: &str, input: &str, row_shape: &[i64], rows: &[&[f32]]) -> Mod
     let mut shape = vec![i64::try_from(rows.len()).unwrap_or(i64::MAX)];
     shape.extend_from_slice(row_shape);
     let values = rows.iter().flat_map(|row| row.iter());
+    request(model, input, ("FP32", shape), values.flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// A file for the only input of a model, asking for its best class.
+#[must_use]
+pub fn file(model: &str, input: &str, file: &[u8]) -> ModelInferRequest {
+    // An element of a BYTES tensor: its length in four bytes, little-endian, then itself.
+    let length = u32::try_from(file.len()).unwrap_or(u32::MAX);
+    request(model, input, ("BYTES", vec![1]), [&length.to_le_bytes(), file].concat().into())
+}
+
+fn request(
+    model: &str,
+    input: &str,
+    (datatype, shape): (&str, Vec<i64>),
+    contents: Bytes,
+) -> ModelInferRequest {
     let best = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(1)) };
     ModelInferRequest {
         model_name: model.to_owned(),
         inputs: vec![InferInputTensor {
             name: input.to_owned(),
-            datatype: "FP32".to_owned(),
+            datatype: datatype.to_owned(),
             shape,
             ..InferInputTensor::default()
         }],
@@ -25,7 +42,7 @@ pub fn fp32(model: &str, input: &str, row_shape: &[i64], rows: &[&[f32]]) -> Mod
             name: "probabilities".to_owned(),
             parameters: HashMap::from([("classification".to_owned(), best)]),
         }],
-        raw_input_contents: vec![values.flat_map(|value| value.to_le_bytes()).collect()],
+        raw_input_contents: vec![contents],
         ..ModelInferRequest::default()
     }
 }

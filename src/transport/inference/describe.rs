@@ -1,15 +1,17 @@
 //! What the protocol tells of the server and its models, as far as this caller may know.
 
-use crate::contract::{InputSpec, OutputSpec};
+use crate::contract::{Contract, InputSpec, OutputSpec};
 use crate::guard::{Call, Guard};
+use crate::intake::prepare;
 use crate::judgement::Served;
 use crate::proto::model_metadata_response::TensorMetadata;
 use crate::proto::repository_index_response::ModelIndex;
 use crate::proto::{
     DataType, InferStatistics, ModelConfig, ModelConfigRequest, ModelConfigResponse, ModelInput,
-    ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelReadyRequest, ModelReadyResponse,
-    ModelRepositoryParameter, ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse,
-    RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
+    ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelParameter, ModelReadyRequest,
+    ModelReadyResponse, ModelRepositoryParameter, ModelStatistics, ModelStatisticsRequest,
+    ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataResponse,
+    StatisticDuration,
 };
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -92,9 +94,26 @@ pub(super) fn config(
         max_batch_size: i32::try_from(contract.client_rows_max()).unwrap_or(i32::MAX),
         input: contract.inputs.iter().map(input).collect(),
         output: contract.outputs.iter().filter(|o| o.publish).map(output).collect(),
+        parameters: parameters(contract),
         ..ModelConfig::default()
     };
     Ok(ModelConfigResponse { config: Some(config) })
+}
+
+/// What the protocol has no field for: which files stand in for which input, and how they are prepared.
+fn parameters(contract: &Contract) -> HashMap<String, ModelParameter> {
+    let mut parameters = HashMap::new();
+    let mut add =
+        |name: String, string_value: String| parameters.insert(name, ModelParameter { string_value });
+    for (input, image) in contract.inputs.iter().filter_map(|input| Some((input, input.image.as_ref()?))) {
+        let formats: Vec<&str> = image.formats.iter().map(|format| format.as_str()).collect();
+        add(format!("asepsis_files_{}", input.name), formats.join(","));
+    }
+    let preparation = prepare::digest(contract);
+    if !preparation.is_empty() {
+        add("asepsis_preparation_sha256".to_owned(), preparation);
+    }
+    parameters
 }
 
 pub(super) fn statistics(

@@ -1,0 +1,307 @@
+//! Files that stand in for image tensors (datatype BYTES, shape `[N]`, one file a row): taken apart when they are
+//! received, decoded and prepared later, where it may take time.
+
+use super::image::{self, Budget, Decoded, Format, ImageError, Limits, Store, Wanted};
+use super::{Input, IntakeError, prepare, refuse, tensor, values};
+use crate::clock::{Deadline, Now};
+use crate::contract::image::{Frame, ImageSpec, Target};
+use crate::contract::{Contract, InputSpec};
+use crate::proto::InferTensorContents;
+use crate::reason::Reason;
+use crate::tensor::{Data, Tensor};
+use bytes::{Buf, Bytes};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Compressed bytes are thought to take so long each to decode and prepare: for the queue, not for a promise.
+const NANOSECONDS_PER_BYTE: u64 = 20;
+
+/// A request that keeps the contract as far as can be told without decoding its files.
+pub struct Pending {
+    parts: Vec<Part>,
+    rows: usize,
+}
+
+/// One input of the contract.
+pub(super) enum Part {
+    /// A tensor, decoded and checked.
+    Tensor(Tensor),
+    /// The files of each row.
+    Files(Files),
+}
+
+/// The files of one input.
+pub(super) struct Files {
+    at: usize,
+    /// The field that holds them, without the index of the file.
+    field: String,
+    files: Vec<Bytes>,
+    frame: Option<u32>,
+}
+
+/// Every decoder, and what they may spend.
+pub struct Decoders {
+    formats: Vec<Box<dyn Format>>,
+    limits: Limits,
+    store: Arc<Store>,
+}
+
+impl Decoders {
+    /// Of every format; `memory_bytes` is for all files being decoded together.
+    #[must_use]
+    pub fn new(limits: Limits, memory_bytes: usize) -> Self {
+        Self { formats: image::formats(), limits, store: Arc::new(Store::new(memory_bytes)) }
+    }
+
+    /// A budget for one file.
+    #[must_use]
+    pub fn budget(&self, now: Now, deadline: Deadline) -> Budget {
+        Budget::new(self.limits, &self.store, now, deadline)
+    }
+
+    /// Decodes one file by the format that claims it.
+    ///
+    /// # Errors
+    /// No format that the contract takes does, or its decoder refuses the file.
+    pub fn decode(
+        &self,
+        file: &[u8],
+        wanted: &Wanted<'_>,
+        budget: &mut Budget,
+    ) -> Result<Decoded, ImageError> {
+        budget.file(file.len())?;
+        let Some(format) = self.formats.iter().find(|format| format.claims(file)) else {
+            let problem = "neither a DICOM, a PNG nor a JPEG file";
+            return Err(ImageError::new(Reason::FormatForbidden, problem));
+        };
+        let kind = format.format();
+        if !wanted.spec.formats.contains(&kind) {
+            let taken: Vec<&str> = wanted.spec.formats.iter().map(|format| format.as_str()).collect();
+            let problem = format!("a {} file; the contract takes {}", kind.as_str(), taken.join(", "));
+            return Err(ImageError::new(Reason::FormatForbidden, problem));
+        }
+        if wanted.frame.is_some() && wanted.spec.frame != Frame::Caller {
+            return Err(ImageError::bad("the contract does not let callers choose a frame"));
+        }
+        format.decode(file, wanted, budget)
+    }
+
+    /// Decodes one file into one row of a tensor, and says to which study it belongs.
+    ///
+    /// # Errors
+    /// As [`Decoders::decode`], or the contract's preparation does not fit the image.
+    pub fn row(
+        &self,
+        file: &[u8],
+        (wanted, target): (&Wanted<'_>, Target),
+        mut budget: Budget,
+        out: &mut [f32],
+    ) -> Result<Option<String>, ImageError> {
+        let decode = || {
+            let Decoded { raster, study } = self.decode(file, wanted, &mut budget)?;
+            prepare::prepare(&raster, wanted.spec, target, &mut budget, out)?;
+            Ok(study)
+        };
+        // A panic would be a bug of ours or of a decoder; it ends this request alone, and as what it is for the
+        // caller: a file that cannot be decoded.
+        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+            tracing::error!("a decoder panicked; the file was refused");
+            Err(ImageError::bad("it cannot be decoded"))
+        })
+    }
+}
+
+impl Pending {
+    pub(super) fn new(parts: Vec<Part>, rows: usize) -> Self {
+        Self { parts, rows }
+    }
+
+    /// The client's rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of the tensors and files as they were received.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(Part::bytes).sum()
+    }
+
+    /// How long decoding is thought to take.
+    #[must_use]
+    pub fn estimate(&self) -> std::time::Duration {
+        let bytes = u64::try_from(self.bytes()).unwrap_or(u64::MAX);
+        std::time::Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_PER_BYTE))
+    }
+
+    /// Decodes and prepares every file, and holds what comes of it against the contract.
+    ///
+    /// # Errors
+    /// The first file that is refused, or whose prepared values break the contract.
+    pub fn decode(
+        self,
+        contract: &Contract,
+        decoders: &Decoders,
+        now: Now,
+        deadline: Deadline,
+    ) -> Result<Input, IntakeError> {
+        let mut tensors = Vec::with_capacity(self.parts.len());
+        let mut studies = Vec::new();
+        for (spec, part) in contract.inputs.iter().zip(self.parts) {
+            tensors.push(match part {
+                Part::Tensor(tensor) => tensor,
+                Part::Files(files) => {
+                    files.decode(spec, contract.rows_per_input(), decoders, (now, deadline), &mut studies)?
+                }
+            });
+        }
+        studies.sort();
+        studies.dedup();
+        Ok(Input { tensors, rows: self.rows, studies })
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.size_bytes(),
+            Self::Files(files) => files.files.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
+impl Files {
+    /// Takes the files of an input from the contents that hold them.
+    pub(super) fn receive(
+        at: usize,
+        source: values::Source<'_>,
+        rows: usize,
+        frame: Option<u32>,
+    ) -> Result<Self, IntakeError> {
+        let (field, files) = match source {
+            values::Source::Raw(raw) => {
+                let field = format!("raw_input_contents[{at}]");
+                (field.clone(), elements(raw.clone(), rows, &field)?)
+            }
+            values::Source::Typed(contents) => {
+                let field = format!("inputs[{at}].contents.bytes_contents");
+                let files =
+                    contents.map_or(&[][..], |contents: &InferTensorContents| &contents.bytes_contents);
+                (field, files.to_vec())
+            }
+        };
+        if files.len() != rows {
+            let problem = format!("{} elements; the shape needs {rows}", files.len());
+            return Err(refuse(Reason::BadContent, field, problem));
+        }
+        Ok(Self { at, field, files, frame })
+    }
+
+    fn decode(
+        self,
+        spec: &InputSpec,
+        rows_per_input: usize,
+        decoders: &Decoders,
+        (now, deadline): (Now, Deadline),
+        studies: &mut Vec<String>,
+    ) -> Result<Tensor, IntakeError> {
+        let Self { at, field, files, frame } = self;
+        let image = spec.image.as_ref().and_then(|image| Some((image, image.target(&spec.shape)?)));
+        let (image, target) =
+            image.ok_or_else(|| refuse(Reason::Internal, format!("inputs[{at}]"), "not an image"))?;
+        let row_len = spec.row_len();
+        let too_large = || refuse(Reason::BatchTooLarge, format!("inputs[{at}].shape"), "too many elements");
+        let count = files.len().checked_mul(row_len).ok_or_else(too_large)?;
+        let mut values = Vec::with_capacity(count.checked_mul(rows_per_input).ok_or_else(too_large)?);
+        values.resize(count, 0.0);
+        let wanted = Wanted { spec: image, frame };
+        for (nth, (file, out)) in files.iter().zip(values.chunks_exact_mut(row_len.max(1))).enumerate() {
+            let budget = decoders.budget(now, deadline);
+            let study = decoders.row(file, (&wanted, target), budget, out);
+            let study =
+                study.map_err(|error| refuse(error.reason, format!("{field}[{nth}]"), error.problem))?;
+            studies.extend(study);
+        }
+        let data = Data::Fp32(values);
+        values::check(spec, at, &data)?;
+        tensor(spec, at, files.len(), data)
+    }
+}
+
+/// Which frame the caller names.
+pub(super) fn frame_of(spec: &ImageSpec, at: usize, frame: Option<u64>) -> Result<Option<u32>, IntakeError> {
+    let Some(frame) = frame else { return Ok(None) };
+    let field = || format!("inputs[{at}].parameters[\"frame\"]");
+    if spec.frame != Frame::Caller {
+        return Err(refuse(
+            Reason::BadParameter,
+            field(),
+            "the contract does not let callers choose a frame",
+        ));
+    }
+    let number = u32::try_from(frame).ok().filter(|frame| *frame > 0);
+    number.map(Some).ok_or_else(|| refuse(Reason::BadParameter, field(), "frames are counted from 1"))
+}
+
+/// The elements of a BYTES tensor: each a little-endian length of four bytes, then so many bytes. They share the
+/// buffer they came in.
+pub(super) fn elements(mut raw: Bytes, rows: usize, field: &str) -> Result<Vec<Bytes>, IntakeError> {
+    let bad = |problem: String| refuse(Reason::BadContent, field, problem);
+    let mut elements = Vec::with_capacity(rows.min(raw.len() / 4));
+    while !raw.is_empty() {
+        if elements.len() == rows {
+            return Err(bad(format!(
+                "bytes behind element {}, the last by the shape",
+                rows.saturating_sub(1)
+            )));
+        }
+        let length = raw.try_get_u32_le().ok().and_then(|length| usize::try_from(length).ok());
+        let element = length.filter(|length| *length <= raw.len()).map(|length| raw.split_to(length));
+        elements.push(element.ok_or_else(|| {
+            let problem = format!("element {} is longer than what is left", elements.len());
+            bad(format!("{problem}; each begins with its length in four bytes, little-endian"))
+        })?);
+    }
+    Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(elements: &[&[u8]]) -> Bytes {
+        let length = |element: &[u8]| u32::try_from(element.len()).unwrap().to_le_bytes();
+        elements.iter().flat_map(|element| [&length(element)[..], element].concat()).collect()
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused_without_what_they_are_about() {
+        for (raw, problem) in [
+            (Bytes::from_static(&[5, 0, 0, 0, 1, 2]), "element 0 is longer than what is left"),
+            (Bytes::from_static(&[5, 0, 0]), "element 0 is longer"),
+            (Bytes::from_static(&[255; 8]), "element 0 is longer"),
+            (framed(&[b"a", b"b"]), "bytes behind element 0"),
+        ] {
+            let error = elements(raw, 1, "raw_input_contents[0]").unwrap_err();
+            assert!(error.problem.contains(problem), "{error}");
+            assert_eq!((error.reason, error.field.as_str()), (Reason::BadContent, "raw_input_contents[0]"));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_framed_is_taken_apart_again(
+            sent in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..20), 0..6),
+        ) {
+            let sent: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
+            let taken = elements(framed(&sent), sent.len(), "x").unwrap();
+            proptest::prop_assert!(taken.iter().eq(sent.iter()));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_apart_or_refused(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            let _ = elements(Bytes::from(raw), 3, "x");
+        }
+    }
+}
