@@ -11,6 +11,7 @@ use crate::admin;
 use crate::admission::Admission;
 use crate::admission::in_flight::InFlight;
 use crate::audit::file::FileLedger;
+use crate::audit::pseudonym::{KEY_BYTES, Pseudonyms};
 use crate::audit::{Auditor, Observer};
 use crate::catalog::{Catalog, Loader, Repository};
 use crate::clock::Now;
@@ -88,6 +89,14 @@ fn compute_threads(config: &Config) -> usize {
     if config.models.compute_threads == 0 { cores() } else { config.models.compute_threads }
 }
 
+/// Under the key of the configuration, or a new one.
+fn pseudonyms(config: &Config) -> Result<Pseudonyms, StartError> {
+    match &config.audit.pseudonym_key {
+        Some(path) => Pseudonyms::read(path).map_err(StartError::one),
+        None => Ok(Pseudonyms::new(&rand::random::<[u8; KEY_BYTES]>())),
+    }
+}
+
 /// What makes tensors of files, under the limits of a configuration.
 #[must_use]
 pub fn decoders(limits: &Limits) -> Decoders {
@@ -141,7 +150,7 @@ impl App {
             auditor: Arc::new(Auditor::new(
                 Box::new(Arc::clone(&ledger)),
                 vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
-                &rand::random::<[u8; 32]>(),
+                pseudonyms(config)?,
             )),
             secret: Secret::new(&rand::random()),
             pool: ComputePool::start(compute_threads(config), config.limits.queue_max)

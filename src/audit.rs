@@ -7,6 +7,7 @@ pub mod chain;
 pub mod entry;
 pub mod file;
 pub mod memory;
+pub mod pseudonym;
 pub mod tally;
 pub mod verify;
 
@@ -17,6 +18,7 @@ use crate::clock::Now;
 pub use crate::reason::StageTime;
 use crate::reason::{Action, Reason, Status};
 use crate::trace::{RequestId, TraceParent};
+use pseudonym::Pseudonyms;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 use tally::{Tally, Turned};
@@ -194,17 +196,16 @@ pub const STUDIES_MAX: usize = 16;
 pub struct Auditor {
     ledger: Box<dyn Ledger>,
     observers: Vec<Arc<dyn Observer>>,
-    pseudonym_key: aws_lc_rs::hmac::Key,
+    pseudonyms: Pseudonyms,
     /// Those whom nobody knows, counted, so that they cannot flood the ledger.
     tally: Tally,
 }
 
 impl Auditor {
-    /// `pseudonym_key` are the secret bytes under which foreign identifiers are hashed.
+    /// `pseudonyms` stand for what must not be readable in the ledger.
     #[must_use]
-    pub fn new(ledger: Box<dyn Ledger>, observers: Vec<Arc<dyn Observer>>, pseudonym_key: &[u8]) -> Self {
-        let pseudonym_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pseudonym_key);
-        Self { ledger, observers, pseudonym_key, tally: Tally::default() }
+    pub fn new(ledger: Box<dyn Ledger>, observers: Vec<Arc<dyn Observer>>, pseudonyms: Pseudonyms) -> Self {
+        Self { ledger, observers, pseudonyms, tally: Tally::default() }
     }
 
     /// The caller's id of its request as it may be kept: as it stands if it matches
@@ -215,20 +216,16 @@ impl Auditor {
         if id.is_empty() || (id.len() <= 64 && id.bytes().all(plain)) {
             return id.to_owned();
         }
-        self.pseudonym(id)
+        self.pseudonyms.of(id)
     }
 
     /// The studies that a request's files belong to, as they may be kept: a keyed hash of each StudyInstanceUID
     /// (0020,000D), of the first [`STUDIES_MAX`] of many.
     #[must_use]
     pub fn study(&self, studies: &[String]) -> String {
-        let shown: Vec<String> = studies.iter().take(STUDIES_MAX).map(|uid| self.pseudonym(uid)).collect();
+        let shown: Vec<String> =
+            studies.iter().take(STUDIES_MAX).map(|uid| self.pseudonyms.of(uid)).collect();
         shown.join(" ")
-    }
-
-    fn pseudonym(&self, text: &str) -> String {
-        let tag = aws_lc_rs::hmac::sign(&self.pseudonym_key, text.as_bytes());
-        format!("hmac:{}", crate::digest::hex(tag.as_ref()))
     }
 
     /// Whether closing an entry waits for a disk.

@@ -31,6 +31,9 @@ pub struct Settings {
     pub rotate_bytes: u64,
     /// Milliseconds between two flushes to the disk; with `always` there is no waiting for it.
     pub fsync_interval_ms: u64,
+    /// A file of 64 hexadecimal digits: the key under which studies and odd request ids are hashed in the log, so that
+    /// `asepsis audit pseudonym` finds them. Without it a new one is drawn at each start, and nobody can.
+    pub pseudonym_key: Option<PathBuf>,
 }
 
 /// When a record is flushed to the disk.
@@ -51,6 +54,7 @@ impl Default for Settings {
             durability: Durability::default(),
             rotate_bytes: 64 << 20,
             fsync_interval_ms: 1_000,
+            pseudonym_key: None,
         }
     }
 }

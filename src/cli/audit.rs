@@ -1,15 +1,18 @@
 //! `asepsis audit`: is the log what was written?
 
 use super::Failure;
+use crate::audit::pseudonym::Pseudonyms;
 use crate::audit::verify::verify;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
 
 /// Commands.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Follow the chain of hashes through the whole log.
     Verify(VerifyArgs),
+    /// How StudyInstanceUIDs and request ids stand in the log: one line of standard input after the other.
+    Pseudonym(PseudonymArgs),
 }
 
 /// Arguments of `verify`.
@@ -19,12 +22,35 @@ pub struct VerifyArgs {
     directory: PathBuf,
 }
 
+/// Arguments of `pseudonym`.
+#[derive(clap::Args)]
+pub struct PseudonymArgs {
+    /// The file of the key: `audit.pseudonym_key` of the configuration.
+    #[arg(long)]
+    key: PathBuf,
+}
+
 /// Runs one of the commands.
 ///
 /// # Errors
-/// The log is not what was written; the message names the file and line.
+/// The log is not what was written; the message names the file and line. The key cannot be used.
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
-    let Command::Verify(VerifyArgs { directory }) = command;
+    match command {
+        Command::Verify(args) => follow(&args.directory, out),
+        Command::Pseudonym(args) => pseudonyms(&args.key, &mut std::io::stdin().lock(), out),
+    }
+}
+
+/// From standard input, because others can read the arguments of a process.
+fn pseudonyms(key: &Path, lines: &mut dyn BufRead, out: &mut dyn Write) -> Result<(), Failure> {
+    let pseudonyms = Pseudonyms::read(key).map_err(|error| Failure::Configuration(error.to_string()))?;
+    for line in lines.lines() {
+        writeln!(out, "{}", pseudonyms.of(line?.trim()))?;
+    }
+    Ok(())
+}
+
+fn follow(directory: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let report = verify(directory).map_err(|error| Failure::Other(error.to_string()))?;
     for place in &report.torn {
         writeln!(out, "{place}: torn by an interrupted write; the chain goes on after it")?;
@@ -37,11 +63,9 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::audit::file::{FileLedger, Settings};
     use crate::audit::{Ledger, Record};
-
-    use std::path::Path;
+    use std::os::unix::fs::PermissionsExt;
 
     fn log(directory: &Path) {
         let settings = Settings { directory: directory.to_owned(), ..Settings::default() };
@@ -82,5 +106,23 @@ mod tests {
         log(directory.path());
         let said = run(directory.path()).unwrap();
         assert!(said.starts_with("good: 3 records in 1 files; the last hash is "), "{said}");
+    }
+
+    #[test]
+    fn an_identifier_is_told_as_it_stands_in_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        std::fs::write(&key, "0f".repeat(32)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut out = Vec::new();
+        pseudonyms(&key, &mut "1.2.840.1\n two \n".as_bytes(), &mut out).unwrap();
+        let known = Pseudonyms::new(&[15; 32]);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!("{}\n{}\n", known.of("1.2.840.1"), known.of("two"))
+        );
+        let absent = directory.path().join("absent");
+        let refused = pseudonyms(&absent, &mut "x".as_bytes(), &mut Vec::new());
+        assert!(matches!(refused, Err(Failure::Configuration(_))));
     }
 }

@@ -6,6 +6,7 @@ use asepsis::admission::rate_limit::Budgets;
 use asepsis::admission::{Access, Admission, Rpc};
 use asepsis::audit::Auditor;
 use asepsis::audit::memory::MemoryLedger;
+use asepsis::audit::pseudonym::Pseudonyms;
 use asepsis::catalog::{Catalog, Loader, Repository};
 use asepsis::clock::Now;
 use asepsis::decision::Policy;
@@ -76,7 +77,7 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
         admission: Admission::new(access, InFlight::new(1024)),
         catalog: Catalog::start(Repository::new(models()), loader()).unwrap(),
         decoders: Arc::new(asepsis::app::decoders(&asepsis::transport::Limits::default())),
-        auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), b"a key for tests")),
+        auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), Pseudonyms::new(b"a key for tests"))),
         secret: Secret::new(&[7; 32]),
         pool: ComputePool::start(2, 64).unwrap(),
         timeout: Duration::from_secs(30),

@@ -39,7 +39,7 @@ impl Secret {
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let text = file::read_private(path, FILE_BYTES_MAX)?;
         let problem = || format!("not {SECRET_BYTES} bytes as {} hexadecimal digits", 2 * SECRET_BYTES);
-        let bytes = unhex(text.trim_end())
+        let bytes = digest::unhex(text.trim_end())
             .ok_or_else(|| KeyError::Content { path: path.to_owned(), problem: problem() })?;
         Ok(Self::new(&bytes))
     }
@@ -86,7 +86,7 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        unhex(&text).map(Self).ok_or_else(|| D::Error::custom("a hash is 64 hexadecimal digits"))
+        digest::unhex(&text).map(Self).ok_or_else(|| D::Error::custom("a hash is 64 hexadecimal digits"))
     }
 }
 
@@ -102,19 +102,6 @@ impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hash")
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {
-    let mut bytes = [0; SECRET_BYTES];
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    if pairs.len() != bytes.len() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = (digit(*high)? << 4) | digit(*low)?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
