@@ -1,13 +1,20 @@
 """What does the sidecar hold a model to? Writes contract.toml beside a model."""
 
 
-def save_image_contract(path, name, description, classes):
-    """A contract for images [batch, 1, 28, 28] in 0..1 with probabilities, logits and a 64-d embedding."""
+def save_image_contract(path, name, description, classes, files):
+    """A contract for images [batch, 1, 28, 28] in 0..1 with probabilities, logits and a 64-d embedding.
+
+    `files`: the lines under [inputs.image] that say which files may stand in for the tensor.
+    """
     input_lines = [
         "shape = [-1, 1, 28, 28]     # row, channel, height, width",
         "# grey levels; a value outside is refused",
         "minimum = 0.0",
         "maximum = 1.0",
+        "",
+        "# files that may be sent in place of the tensor, and how one becomes it (docs/IMAGES.md)",
+        "[inputs.image]",
+        *files,
     ]
     perturbations = [
         ["# feature squeezing: one bit a pixel", 'kind = "bit_depth"', "bits = 1"],

@@ -75,12 +75,21 @@ def train(pixels, digits):
     )
 
 
+FILES = [
+    'formats = ["png", "jpeg"]',
+    'colour = "convert"           # a drawing in colour becomes its luma',
+    'fit = "stretch"              # white on black, the digit in the middle, as MNIST has it',
+    'filter = "area"',
+]
+
+
 def main():
     parts = split(*load())
     weights = train(*parts["train"])
     version = HERE / "1"
     session = imaging.publish(
-        version, "digits", "Handwritten digits 0 to 9 (MNIST), to compare the guard with the literature.", LABELS, weights
+        version, "digits", "Handwritten digits 0 to 9 (MNIST), to compare the guard with the literature.", LABELS, FILES,
+        weights,
     )
     pixels, label = parts["test"]
     images = imaging.to_images(pixels)

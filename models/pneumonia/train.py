@@ -85,13 +85,23 @@ def print_quality(session, parts):
         )
 
 
+FILES = [
+    'formats = ["dicom"]',
+    "# radiographs of the chest alone: a foot, or a slice of a CT, is refused",
+    'modalities = ["CR", "DX"]',
+    'body_parts = ["CHEST"]',
+    'fit = "crop"                 # the square in the middle, scaled, as the training set was made',
+    'filter = "area"',
+]
+
+
 def main():
     parts = load(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/pneumonia.npz")
     weights = train(*parts["train"])
     version = HERE / "1"
     session = imaging.publish(
         version, "pneumonia", "Normal or pneumonia from a 28x28 chest radiograph of a child; not for clinical use.",
-        LABELS, weights,
+        LABELS, FILES, weights,
     )
     calibration, label = parts["calibration"]
     export.save_arrays(HERE / "work" / "calibration.npz", input=calibration, label=label)

@@ -5,6 +5,7 @@ mod probe;
 use super::Failure;
 use crate::admission::rbac::AccessFile;
 use crate::app::access;
+use crate::audit::pseudonym::Pseudonyms;
 use crate::catalog::{Catalog, Loader, Repository};
 use crate::clock::Now;
 use crate::config::{Config, Problem, Problems};
@@ -276,6 +277,11 @@ impl Check<'_> {
         let directory: &Path = &self.config.audit.directory;
         if let Err(problem) = probe::audit(directory) {
             self.report("audit.directory", format!("{}: {problem}", directory.display()));
+        }
+        if let Some(path) = &self.config.audit.pseudonym_key
+            && let Err(problem) = Pseudonyms::read(path)
+        {
+            self.report("audit.pseudonym_key", problem.to_string());
         }
     }
 

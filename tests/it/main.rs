@@ -22,6 +22,7 @@ mod drain;
 mod faults;
 mod floods;
 mod frames;
+mod fuzzed;
 mod health;
 mod house;
 mod images;
