@@ -17,12 +17,40 @@ const SCALE: usize = 18;
 /// What a bomb inflates to, in steps of this many bytes.
 const STEP: usize = 1 << 20;
 
+/// Tag, value representation and value of a data element.
+pub type Element<'a> = ((u16, u16), &'a [u8; 2], &'a [u8]);
+
+/// A DICOM file of these elements, which stand in the order of their tags; explicit little endian.
+#[must_use]
+pub fn dicom(elements: &[Element<'_>]) -> Vec<u8> {
+    let mut file = head(EXPLICIT);
+    for (tag, vr, value) in elements {
+        element(&mut file, *tag, **vr, value);
+    }
+    file
+}
+
 /// A radiograph of the chest as DICOM: 12 bits, each pixel of the sample (levels 0 to 1) drawn large.
 #[must_use]
 pub fn radiograph(levels: &[f32], side: usize, modality: &str) -> Vec<u8> {
-    let mut file = head(EXPLICIT);
-    file.extend(data_set(levels, side, modality));
-    file
+    let large = u16::try_from(side.saturating_mul(SCALE)).unwrap_or(0).to_le_bytes();
+    let number = |value: u16| value.to_le_bytes();
+    dicom(&[
+        ((0x0008, 0x0016), b"UI", DIGITAL_XRAY.as_bytes()),
+        ((0x0008, 0x0060), b"CS", modality.as_bytes()),
+        ((0x0010, 0x0010), b"PN", b"SYNTHETIC^NOBODY"),
+        ((0x0018, 0x0015), b"CS", b"CHEST"),
+        ((0x0020, 0x000d), b"UI", NO_STUDY.as_bytes()),
+        ((0x0028, 0x0002), b"US", &number(1)),
+        ((0x0028, 0x0004), b"CS", b"MONOCHROME2"),
+        ((0x0028, 0x0010), b"US", &large),
+        ((0x0028, 0x0011), b"US", &large),
+        ((0x0028, 0x0100), b"US", &number(16)),
+        ((0x0028, 0x0101), b"US", &number(12)),
+        ((0x0028, 0x0102), b"US", &number(11)),
+        ((0x0028, 0x0103), b"US", &number(0)),
+        ((0x7fe0, 0x0010), b"OW", &drawn_large(levels, side)),
+    ])
 }
 
 /// The same with the header of a Windows executable in its preamble (CVE-2019-11687).
@@ -83,35 +111,15 @@ fn head(syntax: &str) -> Vec<u8> {
     file
 }
 
-fn data_set(levels: &[f32], side: usize, modality: &str) -> Vec<u8> {
-    let large = u16::try_from(side.saturating_mul(SCALE)).unwrap_or(0).to_le_bytes();
-    let number = |value: u16| value.to_le_bytes();
+/// 12 bits a pixel, in 16.
+fn drawn_large(levels: &[f32], side: usize) -> Vec<u8> {
     let mut pixels = Vec::new();
     for row in levels.chunks(side.max(1)) {
         let samples = row.iter().flat_map(|level| [stored(*level, 4095.0); SCALE]);
         let line: Vec<u8> = samples.flat_map(u16::to_le_bytes).collect();
         (0..SCALE).for_each(|_| pixels.extend_from_slice(&line));
     }
-    let mut data = Vec::new();
-    for (tag, vr, value) in [
-        ((0x0008, 0x0016), b"UI", DIGITAL_XRAY.as_bytes()),
-        ((0x0008, 0x0060), b"CS", modality.as_bytes()),
-        ((0x0010, 0x0010), b"PN", b"SYNTHETIC^NOBODY"),
-        ((0x0018, 0x0015), b"CS", b"CHEST"),
-        ((0x0020, 0x000d), b"UI", NO_STUDY.as_bytes()),
-        ((0x0028, 0x0002), b"US", &number(1)),
-        ((0x0028, 0x0004), b"CS", b"MONOCHROME2"),
-        ((0x0028, 0x0010), b"US", &large),
-        ((0x0028, 0x0011), b"US", &large),
-        ((0x0028, 0x0100), b"US", &number(16)),
-        ((0x0028, 0x0101), b"US", &number(12)),
-        ((0x0028, 0x0102), b"US", &number(11)),
-        ((0x0028, 0x0103), b"US", &number(0)),
-        ((0x7fe0, 0x0010), b"OW", &pixels),
-    ] {
-        element(&mut data, tag, *vr, value);
-    }
-    data
+    pixels
 }
 
 /// One element in explicit little-endian form, its value padded to an even length (PS3.5 7.1.2).
