@@ -12,7 +12,7 @@ use crate::file;
 use crate::guard::Guard;
 use crate::identity::api_key::ApiKeys;
 use crate::reload::Reloadable;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The largest policy that is read.
@@ -44,7 +44,7 @@ impl Source {
     fn read(&self, now: Now) -> Result<(AccessPolicy, Limits), Vec<String>> {
         let path = &self.settings.policy;
         let at = |problem: String| vec![format!("access.policy: {}: {problem}", path.display())];
-        let text = file::read_text(path, BYTES_MAX).map_err(|error| at(error.to_string()))?;
+        let text = text(path).map_err(|error| at(error.to_string()))?;
         let known = self.repository.known().map_err(|error| at(error.to_string()))?;
         let line = |problem: String| format!("access.policy: {}:{problem}", path.display());
         let parsed = parse(&text, &known);
@@ -58,6 +58,14 @@ impl Source {
         let policy = narrowed(policy, &self.settings)?;
         Ok((policy, limits))
     }
+}
+
+/// The text of a policy.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than 16 MiB.
+pub fn text(path: &Path) -> std::io::Result<String> {
+    file::read_text(path, BYTES_MAX)
 }
 
 /// The policy and its limits, which must be of roles and models that there are.
@@ -107,8 +115,8 @@ fn narrowed(policy: AccessPolicy, settings: &config::Access) -> Result<AccessPol
 /// # Errors
 /// The file cannot be read, or has mistakes: all of them.
 #[cfg(feature = "cedar")]
-pub fn cedar(path: &std::path::Path) -> Result<crate::admission::cedar::Cedar, Vec<String>> {
-    let text = file::read_text(path, BYTES_MAX).map_err(|error| vec![error.to_string()])?;
+pub fn cedar(path: &Path) -> Result<crate::admission::cedar::Cedar, Vec<String>> {
+    let text = text(path).map_err(|error| vec![error.to_string()])?;
     crate::admission::cedar::Cedar::parse(&text).map_err(|errors| errors.as_slice().to_vec())
 }
 

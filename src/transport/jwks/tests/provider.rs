@@ -56,6 +56,9 @@ fn settings_that_cannot_be_fetched_with_are_refused_at_the_start() {
         file
     };
     let (empty, text) = (good(""), good("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+    let large = good("");
+    large.as_file().set_len(CA_BYTES_MAX + 1).unwrap();
+    let too_large = format!("jwt.ca: {}: larger than 4194304 bytes", large.path().display());
     let at = |jwks: &str, ca: Option<&Path>| Settings {
         jwks: jwks.to_owned(),
         ca: ca.map(Path::to_owned),
@@ -66,6 +69,8 @@ fn settings_that_cannot_be_fetched_with_are_refused_at_the_start() {
         (at("ftp://localhost/keys", None), "jwt.jwks: not https"),
         (at("https://", None), "jwt.jwks: "),
         (at("https://localhost/keys", Some(Path::new("/nowhere/ca.pem"))), "jwt.ca: /nowhere/ca.pem: "),
+        (at("https://localhost/keys", Some(Path::new("/dev/zero"))), "jwt.ca: /dev/zero: not a file"),
+        (at("https://localhost/keys", Some(large.path())), &too_large),
         (at("https://localhost/keys", Some(empty.path())), "jwt.ca: "),
         (at("https://localhost/keys", Some(text.path())), "jwt.ca: "),
     ] {
