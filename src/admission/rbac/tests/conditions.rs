@@ -98,6 +98,25 @@ fn a_condition_that_is_not_met_is_told_by_its_kind_and_nothing_more() {
 }
 
 #[test]
+fn a_role_that_asks_for_a_certificate_is_not_content_with_the_proxys_own() {
+    let text = |required: &str| {
+        format!(
+            "[roles.readers]\nmembers = [\"sub:somebody\"]\nrequires = [\"{required}\", \"token\"]\n\
+             permissions = [{{ rpcs = [\"ServerLive\"] }}]"
+        )
+    };
+    let behind = Identity::new(Mechanism::Forwarded, "spiffe://hospital.example/viewer".into(), None);
+    let through_a_proxy = workload("spiffe://hospital.example/proxy").with(behind).with(person(&[]));
+    let directly = workload("spiffe://hospital.example/viewer").with(person(&[]));
+    let live = ask(Rpc::ServerLive, None);
+    let denial = denied(&policy(&text("certificate")), &through_a_proxy, &live);
+    assert_eq!((denial.reason, denial.detail.as_str()), (Reason::ConditionUnmet, "roles.readers: requires"));
+    assert!(decide(&policy(&text("forwarded")), &directly, &live).is_err());
+    assert!(decide(&policy(&text("certificate")), &directly, &live).is_ok());
+    assert!(decide(&policy(&text("forwarded")), &through_a_proxy, &live).is_ok());
+}
+
+#[test]
 fn what_is_unmet_is_listed_in_the_order_of_its_keys() {
     let mut unmet = crate::admission::conditional::Unmet::default();
     for condition in [Condition::Requires, Condition::Mfa] {
