@@ -7,7 +7,7 @@ use crate::admission::rate_limit::{Budgets, Limits, Spec};
 use crate::admission::rbac::{AccessErrors, AccessPolicy, Known};
 use crate::catalog::Repository;
 use crate::clock::Now;
-use crate::config;
+use crate::config::{self, Config};
 use crate::file;
 use crate::guard::Guard;
 use crate::identity::api_key::ApiKeys;
@@ -21,15 +21,17 @@ const BYTES_MAX: u64 = 16 << 20;
 /// The files of the access policy, and what they are held against.
 pub struct Source {
     settings: config::Access,
+    device_claim: String,
     repository: Repository,
     keys: Option<Arc<ApiKeys>>,
 }
 
 impl Source {
-    /// The policy that `settings` name, for the models of `repository` and the roles that `keys` are issued for.
+    /// The policy that `config` names, for the models of `repository` and the roles that `keys` are issued for.
     #[must_use]
-    pub fn new(settings: &config::Access, repository: Repository, keys: Option<Arc<ApiKeys>>) -> Self {
-        Self { settings: settings.clone(), repository, keys }
+    pub fn new(config: &Config, repository: Repository, keys: Option<Arc<ApiKeys>>) -> Self {
+        let (settings, device_claim) = (config.access.clone(), config.jwt.device_claim.clone());
+        Self { settings, device_claim, repository, keys }
     }
 
     /// Reads and checks it. Nothing of any budget is used yet.
@@ -55,7 +57,7 @@ impl Source {
         if let Some(role) = unknown {
             return Err(at(format!("an API key is issued for the role `{role}`, which is not there")));
         }
-        let policy = narrowed(policy, &self.settings)?;
+        let policy = narrowed(policy.with_device_claim(&self.device_claim), &self.settings)?;
         Ok((policy, limits))
     }
 }

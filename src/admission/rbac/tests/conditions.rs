@@ -56,22 +56,30 @@ fn whoever_fails_the_sign_in_alone_is_told_what_to_sign_in_with() {
     let challenge = Challenge {
         acrs: vec!["c1".into(), "c2".into()],
         mfa: true,
-        device_compliant: true,
+        device_claim: Some("device_compliant".into()),
         max_age: Some(Duration::from_hours(8)),
     };
     for (sign_in, unmet) in &one_less {
         let denial = denied(&policy, &who(sign_in), &inside);
         assert_eq!(denial.reason, Reason::StepUpRequired);
-        assert_eq!(denial.challenge.as_ref(), Some(&challenge));
+        assert_eq!(denial.challenge.as_deref(), Some(&challenge));
         assert_eq!(denial.detail, format!("roles.readers: {unmet}"));
     }
     let tokenless = denied(&policy, &workload("dns:host"), &inside);
-    assert_eq!((tokenless.reason, tokenless.challenge), (Reason::StepUpRequired, Some(challenge)));
+    assert_eq!(
+        (tokenless.reason, tokenless.challenge.as_deref()),
+        (Reason::StepUpRequired, Some(&challenge))
+    );
     assert_eq!(
         tokenless.message,
         "your role asks for a token of a person who has signed in with the authentication context c1 and c2, \
          with more than one factor (mfa), on a compliant device, at most 8 h ago"
     );
+    // What is asked for is called as the tokens call it.
+    let policy = policy.with_device_claim("managed");
+    let denial = denied(&policy, &who(&SignIn::default()), &inside);
+    let renamed = Challenge { device_claim: Some("managed".into()), ..challenge };
+    assert_eq!(denial.challenge.as_deref(), Some(&renamed));
     // From elsewhere no sign-in helps.
     let outside = denied(&policy, &who(&SignIn::default()), &ask(Rpc::ServerLive, None));
     assert_eq!((outside.reason, outside.challenge), (Reason::ConditionUnmet, None));
