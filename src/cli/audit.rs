@@ -37,10 +37,8 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::audit::file::{FileLedger, Settings};
     use crate::audit::{Ledger, Record};
-
     use std::path::Path;
 
     fn log(directory: &Path) {
