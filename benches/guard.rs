@@ -32,7 +32,8 @@ fn guarded(criterion: &mut Criterion) {
                 || request.clone(),
                 |request: ModelInferRequest| {
                     n += 1;
-                    let call = guard.admit(&visitor, &house::head(n, Rpc::ModelInfer)).unwrap();
+                    let head = house::head(n, Rpc::ModelInfer);
+                    let call = guard.admit(&visitor, &head, &guard.identify(&visitor, &head)).unwrap();
                     black_box(runtime.block_on(guard.serve(call, request)))
                 },
                 BatchSize::SmallInput,

@@ -39,7 +39,7 @@ pub struct Denial {
     /// When trying again makes sense, if it does.
     pub retry_after: Option<Duration>,
     /// What a new token would have to say, if a new token would do.
-    pub challenge: Option<Challenge>,
+    pub challenge: Option<Box<Challenge>>,
     /// For auditors alone: the rule or the limit that decided. Never a value of the request.
     pub detail: String,
 }
@@ -59,8 +59,8 @@ pub struct Challenge {
     pub acrs: Vec<String>,
     /// Whether more than one factor is asked for (`amr` with `mfa`).
     pub mfa: bool,
-    /// Whether the device has to be compliant.
-    pub device_compliant: bool,
+    /// The claim by which the token has to say that the device is compliant, if it has to.
+    pub device_claim: Option<String>,
     /// How long ago the person may have authenticated.
     pub max_age: Option<Duration>,
 }

@@ -131,7 +131,7 @@ impl App {
         let mut trust = Trust::start(config, admin.handle(), &epoch, now)?;
         let provider = trust.provider.take();
         let repository = Repository::new(&config.models.repository);
-        let source = access::Source::new(&config.access, repository.clone(), trust.keys.clone());
+        let source = access::Source::new(config, repository.clone(), trust.keys.clone());
         let access = source.start(now)?;
         let catalog = Catalog::start(repository, loader(config)?)
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;

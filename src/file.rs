@@ -1,4 +1,4 @@
-//! How is a file kept from other users, and replaced so that nobody reads half of it?
+//! How is a file read within bounds, kept from other users, and replaced so that nobody reads half of it?
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,100 +10,87 @@ const ATTEMPTS: u32 = 64;
 
 /// Why a private file is not read.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The system does not give it.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// Somebody else may read it.
-    #[error("{}: readable by group or others (mode {mode:04o}); `chmod 600` it", path.display())]
-    Shared {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// It is larger than anything it could hold.
-    #[error("{}: larger than {bytes_max} bytes", path.display())]
-    Large {
-        /// The file.
-        path: PathBuf,
-        /// The most that is read.
-        bytes_max: u64,
-    },
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: FileProblem,
+}
+
+/// What is wrong with a private file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// The system does not give it, or it is larger than anything it could hold.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody else may read it; its permissions.
+    #[error("readable by others than its owner (mode {0:04o}); chmod 600")]
+    Shared(u32),
     /// It is no text.
-    #[error("{}: not UTF-8", .0.display())]
-    NotText(PathBuf),
+    #[error("not UTF-8")]
+    NotText,
 }
 
 impl FileError {
     /// Whether there is no such file.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+        matches!(&self.problem, FileProblem::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
+}
+
+/// The bytes of a file, at most `bytes_max`.
+///
+/// # Errors
+/// It cannot be read, is no file, or is larger.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    within(open(path)?, bytes_max)
+}
+
+/// As [`read`], of a file of text.
+///
+/// # Errors
+/// As [`read`], or it is no text.
+pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    String::from_utf8(read(path, bytes_max)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+}
+
+/// As [`read_text`], of a file that its owner alone may read. What is asked is the file that was opened, so that
+/// no other can be put in its place between question and answer.
+///
+/// # Errors
+/// As [`read_text`], or others may read it.
+pub fn read_private(path: &Path, bytes_max: u64) -> Result<String, FileError> {
+    let read = || {
+        let file = open(path)?;
+        let mode = file.metadata()?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(FileProblem::Shared(mode));
+        }
+        String::from_utf8(within(file, bytes_max)?).map_err(|_| FileProblem::NotText)
+    };
+    read().map_err(|problem| FileError { path: path.to_owned(), problem })
 }
 
 /// Opens what is a file: opening a pipe would wait for somebody to write to it, and everything that is read anew
 /// would wait with it.
-///
-/// # Errors
-/// It cannot be opened, or is no file.
-pub fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
     }
     File::open(path)
 }
 
-/// A file of at most `bytes_max`.
-///
-/// # Errors
-/// It cannot be read, or is larger.
-pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+/// One byte more than is taken is asked for, so that a larger file is noticed.
+fn within(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
     }
     Ok(bytes)
-}
-
-/// The text of a file of at most `bytes_max`.
-///
-/// # Errors
-/// It cannot be read, is no text, or is larger.
-pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.take(bytes_max.saturating_add(1)).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|len| len > bytes_max) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes")));
-    }
-    Ok(text)
-}
-
-/// The text of a file that its owner alone may read. What is asked is the file that was opened, so that no
-/// other can be put in its place between question and answer.
-///
-/// # Errors
-/// It cannot be read, others may read it, or it is larger than `bytes_max`.
-pub fn read_private(path: &Path, bytes_max: u64) -> Result<String, FileError> {
-    let failed = |error| FileError::Io { path: path.to_owned(), error };
-    let file = open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(FileError::Shared { path: path.to_owned(), mode });
-    }
-    let mut bytes = Vec::new();
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
-        return Err(FileError::Large { path: path.to_owned(), bytes_max });
-    }
-    String::from_utf8(bytes).map_err(|_| FileError::NotText(path.to_owned()))
 }
 
 /// Writes a new file and puts it in the place of the old one, which whoever has it open keeps: it is at no
@@ -162,15 +149,16 @@ mod tests {
         for mode in [0o604, 0o640, 0o620, 0o601, 0o777] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let refused = read_private(&path, 9).unwrap_err();
-            assert!(matches!(refused, FileError::Shared { mode: found, .. } if found == mode), "{mode:o}");
+            assert!(matches!(refused.problem, FileProblem::Shared(found) if found == mode), "{mode:o}");
             assert!(refused.to_string().contains(&format!("(mode {mode:04o})")), "{refused}");
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(matches!(read_private(&path, 5), Err(FileError::Large { .. })));
+        assert!(read_private(&path, 5).unwrap_err().to_string().ends_with(": larger than 5 bytes"));
         assert_eq!(read_private(&path, 6).unwrap(), "secret");
         replace(&path, "", 0o600).unwrap();
         std::fs::write(&path, [0xff]).unwrap();
-        assert!(matches!(read_private(&path, 9), Err(FileError::NotText(_))));
+        assert!(matches!(read_private(&path, 9).unwrap_err().problem, FileProblem::NotText));
+        assert_eq!(read_text(&path, 9).unwrap_err().to_string(), "not UTF-8");
     }
 
     #[test]
@@ -179,12 +167,16 @@ mod tests {
         let socket = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for path in [directory.path(), &socket, Path::new("/dev/zero")] {
-            assert_eq!(open(path).unwrap_err().to_string(), "not a file", "{}", path.display());
+            assert_eq!(read(path, 9).unwrap_err().to_string(), "not a file", "{}", path.display());
         }
         let path = directory.path().join("text");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read_text(&path, 5).unwrap(), "12345");
-        assert_eq!(read_text(&path, 4).unwrap_err().to_string(), "larger than 4 bytes");
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        for refused in [read_text(&path, 4).map(String::into_bytes), read(&path, 4), read(&path, 0)] {
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert_eq!(read(&path, 4).unwrap_err().to_string(), "larger than 4 bytes");
     }
 
     #[test]

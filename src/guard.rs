@@ -1,8 +1,8 @@
 //! The way of a request, from top to bottom. Read this first.
 //!
-//! The door admits a call from its headers ([`Guard::admit`]) and opens its audit entry; [`Guard::serve`]
-//! answers it and closes the entry. Each step hands the next a type that only it can make: `Identity`,
-//! `Admitted`, `Input`, `Judgement`, `Answer`. To forget a check does not compile.
+//! The door identifies the caller ([`Guard::identify`]), admits the call from its headers ([`Guard::admit`]) and
+//! opens its audit entry; [`Guard::serve`] answers it and closes the entry. Each step hands the next a type that
+//! only it can make: `Identity`, `Admitted`, `Input`, `Judgement`, `Answer`. To forget a check does not compile.
 
 pub mod answer;
 pub mod call;
@@ -10,6 +10,7 @@ mod identify;
 
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
+pub use identify::Identified;
 
 use crate::admission::rbac::Grant;
 use crate::admission::{Admission, Admitted};
@@ -85,9 +86,9 @@ impl Guard {
     ///
     /// # Errors
     /// Nobody could be identified, or a gate denied the call. The entry of a refused call is closed here.
-    pub fn admit(&self, visitor: &Visitor, head: &Head) -> Result<Call, Refusal> {
+    pub fn admit(&self, visitor: &Visitor, head: &Head, identified: &Identified) -> Result<Call, Refusal> {
         let mut entry = call::open(&self.auditor, visitor, head);
-        match self.pass(visitor, head, &mut entry) {
+        match self.pass(visitor, head, identified, &mut entry) {
             Ok(admitted) => Ok(Call::new(admitted, entry, head, self.timeout)),
             Err(refusal) => Err(call::refuse(entry, head, refusal)),
         }
@@ -95,9 +96,15 @@ impl Guard {
 
     /// Records a call that was turned away before it had an entry.
     #[must_use]
-    pub fn turn_away(&self, visitor: &Visitor, head: &Head, refusal: Refusal) -> Refusal {
+    pub fn turn_away(
+        &self,
+        visitor: &Visitor,
+        head: &Head,
+        identified: &Identified,
+        refusal: Refusal,
+    ) -> Refusal {
         let mut entry = call::open(&self.auditor, visitor, head);
-        if let Ok(standing) = self.identify(visitor, head) {
+        if let Ok(standing) = identified {
             entry.identity(standing.identity());
         }
         call::refuse(entry, head, refusal)
@@ -107,16 +114,27 @@ impl Guard {
     ///
     /// # Errors
     /// As [`Guard::admit`].
-    pub fn let_in(&self, visitor: &Visitor, head: &Head) -> Result<Admitted, Refusal> {
-        let standing = self.identify(visitor, head)?;
-        Ok(self.admission.let_in(&standing, head.method()?, head.circumstances(visitor))?)
+    pub fn let_in(
+        &self,
+        visitor: &Visitor,
+        head: &Head,
+        identified: &Identified,
+    ) -> Result<Admitted, Refusal> {
+        let standing = identified.as_ref().map_err(Clone::clone)?;
+        Ok(self.admission.let_in(standing, head.method()?, head.circumstances(visitor))?)
     }
 
     /// Identity, then every gate.
-    fn pass(&self, visitor: &Visitor, head: &Head, entry: &mut Entry) -> Result<Admitted, Refusal> {
-        let standing = self.identify(visitor, head)?;
+    fn pass(
+        &self,
+        visitor: &Visitor,
+        head: &Head,
+        identified: &Identified,
+        entry: &mut Entry,
+    ) -> Result<Admitted, Refusal> {
+        let standing = identified.as_ref().map_err(Clone::clone)?;
         entry.identity(standing.identity());
-        let admitted = self.admission.admit(&standing, head.method()?, head.circumstances(visitor))?;
+        let admitted = self.admission.admit(standing, head.method()?, head.circumstances(visitor))?;
         // A method about models is granted for good, and an emergency begins, when the model is known.
         if !admitted.rpc().is_about_models() {
             self.assume(&admitted, admitted.grant(), entry)?;

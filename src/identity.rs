@@ -186,7 +186,7 @@ impl Identity {
 
     /// One identity of two credentials. The more telling mechanism names the principal, and its names alone make
     /// the principal a member of roles: a person gains nothing from the workload that carries the call.
-    /// A forwarded certificate takes the place of the proxy's own.
+    /// A forwarded certificate takes the place of the proxy's own, which is then none of the caller's credentials.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         let (mut first, second) =
@@ -204,6 +204,9 @@ impl Identity {
         first.mechanisms.extend(second.mechanisms);
         first.mechanisms.sort_unstable();
         first.mechanisms.dedup();
+        if first.mechanisms.contains(&Mechanism::Forwarded) {
+            first.mechanisms.retain(|mechanism| *mechanism != Mechanism::Certificate);
+        }
         first.expires = match (first.expires, second.expires) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -366,6 +369,22 @@ mod tests {
         let forwarded = workload.with(behind);
         assert_eq!((forwarded.principal(), forwarded.workload()), ("spiffe://a/viewer", None));
         assert_eq!(forwarded.beside(), ["spiffe://a/pacs"]);
+    }
+
+    #[test]
+    fn a_proxys_own_certificate_is_none_of_the_credentials_of_whom_it_forwards() {
+        let proxy = Identity::new(Mechanism::Certificate, "spiffe://a/proxy".into(), None);
+        let caller = Identity::new(Mechanism::Forwarded, "spiffe://a/viewer".into(), None);
+        let person = Identity::new(Mechanism::Token, "sub:ada".into(), None);
+        for alone in [proxy.clone().with(caller.clone()), caller.clone().with(proxy.clone())] {
+            assert_eq!(alone.mechanisms(), [Mechanism::Forwarded]);
+        }
+        let all = [proxy, caller, person];
+        for [a, b, c] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let together = all[a].clone().with(all[b].clone()).with(all[c].clone());
+            assert_eq!(together.mechanisms(), [Mechanism::Forwarded, Mechanism::Token]);
+            assert_eq!(together.principal(), "sub:ada");
+        }
     }
 
     #[test]

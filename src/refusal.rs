@@ -173,7 +173,7 @@ impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         let Denial { reason, message, retry_after, challenge, detail } = denial;
         let refusal = Self::new(reason, message);
-        let (retry_after, challenge) = (retry_after.or(refusal.retry_after), challenge.map(Box::new));
+        let retry_after = retry_after.or(refusal.retry_after);
         Self { retry_after, challenge, detail, ..refusal }
     }
 }

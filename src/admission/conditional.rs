@@ -153,14 +153,14 @@ impl Conditions {
     #[must_use]
     pub fn unmet(&self, sign_in: &SignIn, now: Now, address: Option<IpAddr>) -> Unmet {
         let mut unmet = Unmet::default();
-        let Challenge { acrs, mfa, device_compliant, max_age } = &self.challenge;
+        let Challenge { acrs, mfa, device_claim, max_age } = &self.challenge;
         if !acrs.iter().all(|asked| sign_in.acrs.contains(asked)) {
             unmet.add(Condition::Acrs);
         }
         if *mfa && !sign_in.amr.iter().any(|method| method == "mfa") {
             unmet.add(Condition::Mfa);
         }
-        if *device_compliant && sign_in.device_compliant != Some(true) {
+        if device_claim.is_some() && sign_in.device_compliant != Some(true) {
             unmet.add(Condition::DeviceCompliant);
         }
         if max_age.is_some_and(|max_age| !recent(sign_in.auth_time, max_age, now)) {
@@ -186,13 +186,20 @@ impl Conditions {
         &self.challenge
     }
 
+    /// By which claim tokens say whether the device is compliant.
+    pub(super) fn name_device_claim(&mut self, claim: &str) {
+        if let Some(named) = &mut self.challenge.device_claim {
+            claim.clone_into(named);
+        }
+    }
+
     /// The conditions of sign-in, as if a caller met none of them.
     pub(super) fn of_sign_in(&self) -> Unmet {
         let mut asked = Unmet::default();
         for (is_asked, condition) in [
             (!self.challenge.acrs.is_empty(), Condition::Acrs),
             (self.challenge.mfa, Condition::Mfa),
-            (self.challenge.device_compliant, Condition::DeviceCompliant),
+            (self.challenge.device_claim.is_some(), Condition::DeviceCompliant),
             (self.challenge.max_age.is_some(), Condition::AuthenticatedWithin),
         ] {
             if is_asked {

@@ -50,6 +50,17 @@ pub fn share(max: usize, priority: Priority) -> usize {
     max.saturating_mul(percent).div_ceil(100)
 }
 
+/// Whether one more of `priority` leaves every class that it counts for within its [`share`] of `max`, where
+/// there are so many of each class already.
+#[must_use]
+pub fn has_place(max: usize, priority: Priority, count: impl Fn(Priority) -> usize) -> bool {
+    let mut together = 0_usize;
+    [Priority::Batch, Priority::Standard, Priority::Clinical].into_iter().all(|class| {
+        together = together.saturating_add(count(class));
+        class < priority || together < share(max, class)
+    })
+}
+
 /// There is no place left; `detail` is the key of the limit.
 pub(super) fn crowded(message: impl Into<Cow<'static, str>>, detail: String) -> Denial {
     Denial { retry_after: Some(RETRY_AFTER), detail, ..Denial::new(Reason::Overloaded, message) }
@@ -88,8 +99,10 @@ impl InFlight {
 
     /// A place among all calls.
     fn place(&self, priority: Priority) -> Result<Slot, Denial> {
-        let take =
-            |packed: u64| self.has_place(packed, priority).then(|| packed.saturating_add(one(priority)));
+        let take = |packed: u64| {
+            let free = has_place(self.max, priority, |class| count(packed, class));
+            free.then(|| packed.saturating_add(one(priority)))
+        };
         if self.counts.classes.try_update(Ordering::Acquire, Ordering::Relaxed, take).is_err() {
             let key = match priority {
                 Priority::Batch => "limits.in_flight_max (share of the batch class)",
@@ -100,15 +113,6 @@ impl InFlight {
         }
         self.counts.all.fetch_add(1, Ordering::Relaxed);
         Ok(Slot { counts: Arc::clone(&self.counts), priority, places: None })
-    }
-
-    /// Whether one more of this class leaves every class that it counts for within its share.
-    fn has_place(&self, packed: u64, priority: Priority) -> bool {
-        let mut together = 0;
-        [Priority::Batch, Priority::Standard, Priority::Clinical].into_iter().all(|class| {
-            together += count(packed, class);
-            class < priority || together < share(self.max, class)
-        })
     }
 }
 

@@ -150,6 +150,13 @@ impl AccessPolicy {
         &self.limits
     }
 
+    /// The same policy, whose step-up asks for a compliant device by this claim (`jwt.device_claim`).
+    #[must_use]
+    pub fn with_device_claim(mut self, claim: &str) -> Self {
+        self.roles.iter_mut().for_each(|role| role.conditions.name_device_claim(claim));
+        self
+    }
+
     /// The same policy, and a call is granted only if Cedar policies permit it too.
     #[cfg(feature = "cedar")]
     #[must_use]

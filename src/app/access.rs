@@ -7,12 +7,12 @@ use crate::admission::rate_limit::{Budgets, Limits, Spec};
 use crate::admission::rbac::{AccessErrors, AccessPolicy, Known};
 use crate::catalog::Repository;
 use crate::clock::Now;
-use crate::config;
+use crate::config::{self, Config};
 use crate::file;
 use crate::guard::Guard;
 use crate::identity::api_key::ApiKeys;
 use crate::reload::Reloadable;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The largest policy that is read.
@@ -21,15 +21,17 @@ const BYTES_MAX: u64 = 16 << 20;
 /// The files of the access policy, and what they are held against.
 pub struct Source {
     settings: config::Access,
+    device_claim: String,
     repository: Repository,
     keys: Option<Arc<ApiKeys>>,
 }
 
 impl Source {
-    /// The policy that `settings` name, for the models of `repository` and the roles that `keys` are issued for.
+    /// The policy that `config` names, for the models of `repository` and the roles that `keys` are issued for.
     #[must_use]
-    pub fn new(settings: &config::Access, repository: Repository, keys: Option<Arc<ApiKeys>>) -> Self {
-        Self { settings: settings.clone(), repository, keys }
+    pub fn new(config: &Config, repository: Repository, keys: Option<Arc<ApiKeys>>) -> Self {
+        let (settings, device_claim) = (config.access.clone(), config.jwt.device_claim.clone());
+        Self { settings, device_claim, repository, keys }
     }
 
     /// Reads and checks it. Nothing of any budget is used yet.
@@ -44,7 +46,7 @@ impl Source {
     fn read(&self, now: Now) -> Result<(AccessPolicy, Limits), Vec<String>> {
         let path = &self.settings.policy;
         let at = |problem: String| vec![format!("access.policy: {}: {problem}", path.display())];
-        let text = file::read_text(path, BYTES_MAX).map_err(|error| at(error.to_string()))?;
+        let text = text(path).map_err(|error| at(error.to_string()))?;
         let known = self.repository.known().map_err(|error| at(error.to_string()))?;
         let line = |problem: String| format!("access.policy: {}:{problem}", path.display());
         let parsed = parse(&text, &known);
@@ -55,9 +57,17 @@ impl Source {
         if let Some(role) = unknown {
             return Err(at(format!("an API key is issued for the role `{role}`, which is not there")));
         }
-        let policy = narrowed(policy, &self.settings)?;
+        let policy = narrowed(policy.with_device_claim(&self.device_claim), &self.settings)?;
         Ok((policy, limits))
     }
+}
+
+/// The text of a policy.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than 16 MiB.
+pub fn text(path: &Path) -> std::io::Result<String> {
+    file::read_text(path, BYTES_MAX)
 }
 
 /// The policy and its limits, which must be of roles and models that there are.
@@ -107,8 +117,8 @@ fn narrowed(policy: AccessPolicy, settings: &config::Access) -> Result<AccessPol
 /// # Errors
 /// The file cannot be read, or has mistakes: all of them.
 #[cfg(feature = "cedar")]
-pub fn cedar(path: &std::path::Path) -> Result<crate::admission::cedar::Cedar, Vec<String>> {
-    let text = file::read_text(path, BYTES_MAX).map_err(|error| vec![error.to_string()])?;
+pub fn cedar(path: &Path) -> Result<crate::admission::cedar::Cedar, Vec<String>> {
+    let text = text(path).map_err(|error| vec![error.to_string()])?;
     crate::admission::cedar::Cedar::parse(&text).map_err(|errors| errors.as_slice().to_vec())
 }
 

@@ -79,9 +79,12 @@ impl Trust {
     #[must_use]
     pub(super) fn sources(&self) -> Vec<Arc<dyn Reloadable>> {
         let tls = self.tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Reloadable>);
+        let denied = self.tls.iter().filter_map(|tls| tls.denials());
+        let denied = denied.map(|denials| Arc::clone(denials) as Arc<dyn Reloadable>);
         let keys = self.keys.iter().map(|keys| Arc::new(Keys(Arc::clone(keys))) as Arc<dyn Reloadable>);
         let jwks = self.jwt.iter().map(|jwt| Arc::new(Jwks(Arc::clone(jwt))) as Arc<dyn Reloadable>);
-        tls.chain(keys).chain(jwks).collect()
+        // First what cannot wait.
+        denied.chain(tls).chain(keys).chain(jwks).collect()
     }
 }
 

@@ -160,7 +160,7 @@ fn policy(path: &Path) -> Result<(Config, AccessPolicy, Vec<Known>), Failure> {
         .map_err(|problems| Failure::Configuration(problems.to_string()))?;
     let repository = Repository::new(&config.models.repository);
     let known = repository.known().map_err(|error| Failure::Configuration(error.to_string()))?;
-    let source = app::access::Source::new(&config.access, repository, None);
+    let source = app::access::Source::new(&config, repository, None);
     let access = source.start(Now::read()).map_err(|error| Failure::Configuration(error.to_string()))?;
     Ok((config, access.policy, known))
 }

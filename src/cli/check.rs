@@ -130,7 +130,7 @@ impl Check<'_> {
             return None;
         }
         let path = &self.config.access.policy;
-        let text = match std::fs::read_to_string(path) {
+        let text = match access::text(path) {
             Ok(text) => text,
             Err(error) => {
                 self.report(key, format!("{}: {error}", path.display()));

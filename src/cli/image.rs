@@ -16,6 +16,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Larger contracts are not served either.
+const CONTRACT_BYTES_MAX: u64 = 64 << 20;
+
 /// Commands.
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -259,7 +262,7 @@ fn write_png(path: &Path, bytes: &[u8], target: Target) -> Result<(), Problem> {
 
 fn read_contract(path: &Path) -> Result<Contract, Failure> {
     let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::Other(problem(&error)))?;
+    let text = file::read_text(path, CONTRACT_BYTES_MAX).map_err(|error| Failure::Other(problem(&error)))?;
     Contract::parse(&text).map_err(|error| Failure::Configuration(problem(&error)))
 }
 

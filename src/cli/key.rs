@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::admission::rbac::AccessFile;
+use crate::app::access;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::identity::api_key::key::{ENTROPY_BYTES, Key, mint};
@@ -181,7 +182,7 @@ fn replaced_role(keyring: &Keyring, id: &str) -> Result<String, Failure> {
 fn members(policy: &Path, role: &str) -> Result<Vec<String>, Failure> {
     let at =
         |problem: String| Failure::Configuration(format!("access.policy: {}: {problem}", policy.display()));
-    let text = std::fs::read_to_string(policy).map_err(|error| at(error.to_string()))?;
+    let text = access::text(policy).map_err(|error| at(error.to_string()))?;
     let file = AccessFile::parse(&text).map_err(|errors| {
         at(errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;

@@ -3,9 +3,13 @@
 use super::{Guard, Head, Visitor};
 use crate::admission::Standing;
 use crate::clock::Now;
-use crate::identity::{self, Credentials, Header, Identity, IdentityError, Presented};
+use crate::identity::{self, Credentials, Identity, IdentityError, Presented};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Who is asking in a call, and what the policy in force knows of it; or why nobody could be identified. Worked
+/// out once a call: a bad credential costs no more than a good one.
+pub type Identified = Result<Arc<Standing>, IdentityError>;
 
 impl Guard {
     /// Who is asking, and what the policy in force knows of it: worked out anew when the credentials differ from
@@ -13,7 +17,7 @@ impl Guard {
     ///
     /// # Errors
     /// Nobody could be identified.
-    pub fn identify(&self, visitor: &Visitor, head: &Head) -> Result<Arc<Standing>, IdentityError> {
+    pub fn identify(&self, visitor: &Visitor, head: &Head) -> Identified {
         let epoch = self.epoch.load(Ordering::Acquire);
         if let Some(known) = visitor.known(epoch, &head.credentials) {
             known.identity().still_valid(head.now)?;
@@ -48,14 +52,18 @@ impl Guard {
         own.is_ok_and(|own| own.is_none_or(|own| own.still_valid(now).is_ok()))
     }
 
-    /// Gives a token that names a new signing key a chance: waits until the provider's keys were asked for, as
-    /// often as that is allowed.
-    pub async fn await_key(&self, visitor: &Visitor, head: &Head) {
-        if let Some(jwt) = &self.jwt
-            && head.credentials.authorization != Header::Absent
-            && self.identify(visitor, head).is_err_and(|error| error == IdentityError::UnknownKey)
-        {
-            jwt.wait_for_keys(head.now).await;
+    /// As [`Guard::identify`], but a token that names a new signing key gets a chance: waits until the provider's
+    /// keys were asked for, as often as that is allowed, and looks again if they have come.
+    ///
+    /// # Errors
+    /// As [`Guard::identify`].
+    pub async fn identify_awaiting_keys(&self, visitor: &Visitor, head: &Head) -> Identified {
+        let identified = self.identify(visitor, head);
+        match (&self.jwt, &identified) {
+            (Some(jwt), Err(IdentityError::UnknownKey)) if jwt.wait_for_keys(head.now).await => {
+                self.identify(visitor, head)
+            }
+            (Some(_) | None, _) => identified,
         }
     }
 }

@@ -17,6 +17,7 @@ mod token;
 
 use super::{Authenticator, Header, Identity, IdentityError, Presented};
 use crate::clock::Now;
+use crate::file;
 use arc_swap::ArcSwapOption;
 use cache::Cache;
 use claims::Vouched;
@@ -24,7 +25,6 @@ use fetching::Fetching;
 use keys::{JWKS_BYTES_MAX, Keys, KeysError};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -279,10 +279,7 @@ impl Jwt {
 
     fn read_keys(&self, path: &Path, now: Now) -> Result<(), JwtError> {
         let unreadable = |error| JwtError::Unreadable(path.to_owned(), error);
-        let mut jwks = Vec::new();
-        let file = crate::file::open(path).map_err(unreadable)?;
-        // One byte more than is taken, so that a larger file is noticed.
-        file.take(JWKS_BYTES_MAX as u64 + 1).read_to_end(&mut jwks).map_err(unreadable)?;
+        let jwks = file::read(path, JWKS_BYTES_MAX as u64).map_err(unreadable)?;
         self.replace_keys(&jwks, now).map_err(|error| JwtError::Keys(path.to_owned(), error))?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::stubs::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::stubs::operations_server::OperationsServer;
 use super::{Limits, status};
 use crate::admission::{Admitted, Rpc, Standing};
-use crate::guard::{Call, Guard, Head, Visitor};
+use crate::guard::{Call, Guard, Head, Identified, Visitor};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trace::RequestId;
@@ -216,22 +216,25 @@ where
     async fn pass(self, request: Request<B>) -> Response<Body> {
         let head = head::read(&request);
         if let Some(http) = head::not_grpc(&request) {
-            let mut response = self.refuse(&head, &Refusal::new(Reason::Malformed, "this is no gRPC call"));
+            let identified = self.services.guard.identify(&self.visitor, &head);
+            let mut response =
+                self.refuse(&head, &identified, &Refusal::new(Reason::Malformed, "this is no gRPC call"));
             *response.status_mut() = http;
             return response;
         }
-        self.services.guard.await_key(&self.visitor, &head).await;
+        let guard = &self.services.guard;
+        let identified = guard.identify_awaiting_keys(&self.visitor, &head).await;
         let called = head.rpc.and_then(|rpc| self.services.of(rpc)).cloned();
         if let (Some(Rpc::ModelStreamInfer), Some(service)) = (head.rpc, &called) {
-            return match self.services.guard.let_in(&self.visitor, &head) {
-                Ok(admitted) => self.pass_stream(service.clone(), request, head, admitted).await,
+            return match guard.let_in(&self.visitor, &head, &identified) {
+                Ok(admitted) => self.pass_stream(service.clone(), request, head, &identified, admitted).await,
                 Err(refusal) => {
-                    let refusal = self.services.guard.turn_away(&self.visitor, &head, refusal);
+                    let refusal = guard.turn_away(&self.visitor, &head, &identified, refusal);
                     refused(&refusal, head.request_id)
                 }
             };
         }
-        let call = match self.services.guard.admit(&self.visitor, &head) {
+        let call = match guard.admit(&self.visitor, &head, &identified) {
             Ok(call) => call,
             Err(refusal) => return refused(&refusal, head.request_id),
         };
@@ -295,6 +298,7 @@ where
         mut service: Inner<B>,
         request: Request<B>,
         head: Head,
+        identified: &Identified,
         admitted: Admitted,
     ) -> Response<Body> {
         let meter = Meter::new(&self.budget(&admitted));
@@ -309,14 +313,14 @@ where
                 // Its place is the one that the refusal needs for its entry.
                 drop(unopened);
                 let refusal = status::undecoded(&status_of(&response), self.services.message_bytes_max);
-                offer(&response, self.refuse(&head, &refusal))
+                offer(&response, self.refuse(&head, identified, &refusal))
             }
         }
     }
 
     /// Refuses, and records, a call that has no entry yet.
-    fn refuse(&self, head: &Head, refusal: &Refusal) -> Response<Body> {
-        match self.services.guard.admit(&self.visitor, head) {
+    fn refuse(&self, head: &Head, identified: &Identified, refusal: &Refusal) -> Response<Body> {
+        match self.services.guard.admit(&self.visitor, head, identified) {
             Ok(call) => close(call, refusal, head.request_id),
             Err(denied) => refused(&denied, head.request_id),
         }

@@ -6,6 +6,7 @@
 //! A proxy in the environment (`HTTPS_PROXY`, `NO_PROXY`) is used; TLS ends at the provider all the same.
 
 use crate::clock::Now;
+use crate::file;
 use crate::identity::jwt::keys::{JWKS_BYTES_MAX, KeysError};
 use crate::identity::jwt::{Jwt, KeySource, Settings};
 use reqwest::redirect::Policy;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 /// How long a fetch may take, from the first packet to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest file of CAs that is read, in bytes.
+const CA_BYTES_MAX: u64 = 4 << 20;
 
 /// Why there are no new keys. Nothing of the URL but what the settings say.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +133,7 @@ impl Provider {
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, FetchError> {
     let unusable = |problem: String| FetchError::Ca(path.to_owned(), problem);
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = file::read(path, CA_BYTES_MAX).map_err(|error| unusable(error.to_string()))?;
     let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(words(error)))?;
     if certificates.is_empty() {
         return Err(unusable("no certificate in it".to_owned()));

@@ -158,6 +158,28 @@ impl Reception {
     }
 }
 
+/// What answers the calls of one connection.
+pub trait Answers:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// The bytes of one connection, in both directions.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Duplex for IO {}
+
 /// Accepts until the phase is draining, then tells every connection to finish (GOAWAY) and waits for all.
 /// Dropping the future ends every connection at once.
 pub async fn serve<F, S>(
@@ -167,8 +189,7 @@ pub async fn serve<F, S>(
     service: F,
 ) where
     F: Fn(Arc<Visitor>) -> S + Clone + Send + Sync + 'static,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Answers,
 {
     let mut open = JoinSet::new();
     loop {
@@ -230,10 +251,9 @@ async fn connection<IO, F, S>(
     phase: watch::Receiver<Phase>,
     service: F,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Duplex,
     F: Fn(Arc<Visitor>) -> S,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Answers,
 {
     if !reception.welcomes(&peer) {
         return (reception.on_failure)(HandshakeFailure::User, &Visitor::new(peer));
@@ -262,10 +282,9 @@ async fn converse<IO, F, S>(
     phase: watch::Receiver<Phase>,
     service: F,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Duplex,
     F: Fn(Arc<Visitor>) -> S,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Answers,
 {
     let place = reception.crowd.enter(&peer);
     let visitor = Arc::new(Visitor::new(peer));
@@ -290,9 +309,8 @@ async fn http2<IO, S>(
     mut phase: watch::Receiver<Phase>,
     service: S,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    IO: Duplex,
+    S: Answers,
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder

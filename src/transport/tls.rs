@@ -1,5 +1,5 @@
-//! Whom does TLS let in, and with which certificate does it answer? By our own acceptor, whose certificates, CAs,
-//! revocation lists and deny list are replaced while it serves, all at once or not at all.
+//! Whom does TLS let in, and with which certificate does it answer? By our own acceptor, whose certificates, CAs
+//! and revocation lists are replaced while it serves, all at once or not at all; and beside them the deny list.
 //!
 //! The whole path to the CA is checked for revocation, so operators give, beside the list of the CA that issues
 //! their clients' certificates, the list of every CA above it but for the anchor, which nobody revokes.
@@ -14,6 +14,7 @@ mod trust;
 mod verifier;
 
 pub use caller::{ClientTls, HandshakeError, client, dial};
+pub use deny::Denials;
 pub use settings::{ClientCertificate, Files, Settings, Version};
 
 use crate::clock::Now;
@@ -99,6 +100,7 @@ pub struct Tls {
     /// Held while something is loaded, so that loads do not overtake each other.
     external: Mutex<Option<External>>,
     state: ArcSwap<State>,
+    denials: Arc<Denials>,
     generation: AtomicU64,
 }
 
@@ -120,17 +122,19 @@ impl Tls {
     }
 
     fn start_from(settings: &Settings, external: Option<External>, now: Now) -> Result<Arc<Self>, TlsError> {
-        let state = load::load(settings, external.as_ref(), None, now).map_err(first)?;
+        let denials = Arc::new(Denials::start(settings.deny_list.as_deref())?);
+        let state = load::load(settings, external.as_ref(), &denials, None, now).map_err(first)?;
         state.warn();
         Ok(Arc::new(Self {
             settings: settings.clone(),
             external: Mutex::new(external),
             state: ArcSwap::from_pointee(state),
+            denials,
             generation: AtomicU64::new(1),
         }))
     }
 
-    /// Reads all files anew and puts them into service, if all of them are good.
+    /// Reads all files but the deny list anew and puts them into service, if all of them are good.
     ///
     /// # Errors
     /// The first file or combination to mend; what is in service stays.
@@ -139,8 +143,8 @@ impl Tls {
         self.swap(external.as_ref(), now)
     }
 
-    /// Puts certificate and bundles from elsewhere into service, together with revocation lists and deny list,
-    /// which are read from their files anew. The files of what was handed over are not read from then on;
+    /// Puts certificate and bundles from elsewhere into service, together with revocation lists, which are read
+    /// from their files anew. The files of what was handed over are not read from then on;
     /// bundles that were not handed over still come from files.
     ///
     /// # Errors
@@ -154,7 +158,9 @@ impl Tls {
     }
 
     fn swap(&self, external: Option<&External>, now: Now) -> Result<(), TlsError> {
-        let state = load::load(&self.settings, external, Some(&self.state.load()), now).map_err(first)?;
+        let previous = self.state.load();
+        let state =
+            load::load(&self.settings, external, &self.denials, Some(&previous), now).map_err(first)?;
         state.warn();
         self.state.store(Arc::new(state));
         self.generation.fetch_add(1, Ordering::Release);
@@ -183,7 +189,14 @@ impl Tls {
     /// trusted no longer.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        // Both only grow, so the sum is another whenever one of them is.
+        self.generation.load(Ordering::Acquire).saturating_add(self.denials.generation())
+    }
+
+    /// The deny list, if there is one.
+    #[must_use]
+    pub fn denials(&self) -> Option<&Arc<Denials>> {
+        Some(&self.denials).filter(|denials| denials.has_file())
     }
 
     /// When what is in service ends.
@@ -198,18 +211,23 @@ impl Tls {
         let external = self.external.lock().unwrap_or_else(PoisonError::into_inner);
         let supplied =
             |domain: &str| external.as_ref().is_some_and(|known| known.bundles.contains_key(domain));
-        let Settings { certificate, key, client_ca, trust_bundles, crl, deny_list, .. } = &self.settings;
+        let Settings { certificate, key, client_ca, trust_bundles, crl, .. } = &self.settings;
         let own = certificate.iter().chain(key).filter(|_| external.is_none());
         let bundles = trust_bundles.iter().filter(|(domain, _)| !supplied(domain)).map(|(_, path)| path);
         let bundles = bundles.chain(client_ca.iter().filter(|_| !supplied("")));
-        own.chain(bundles).chain(&crl.0).chain(deny_list).cloned().collect()
+        own.chain(bundles).chain(&crl.0).cloned().collect()
     }
 }
 
 /// Everything that would keep [`Tls::start`] from starting.
 #[must_use]
 pub fn examine(settings: &Settings, now: Now) -> Vec<TlsError> {
-    load::load(settings, None, None, now).err().unwrap_or_default()
+    let (denials, denied) = match Denials::start(settings.deny_list.as_deref()) {
+        Ok(denials) => (denials, None),
+        Err(error) => (Denials::default(), Some(error)),
+    };
+    let errors = load::load(settings, None, &Arc::new(denials), None, now).err().unwrap_or_default();
+    errors.into_iter().chain(denied).collect()
 }
 
 /// Shakes hands; the stream, and the client's chain of certificates (DER), its own first, which is verified.
@@ -235,7 +253,7 @@ impl Trust for Tls {
     }
 
     fn denies(&self, spiffe_id: &str) -> bool {
-        self.state.load().trust.denied.has_id(spiffe_id)
+        self.denials.list().has_id(spiffe_id)
     }
 }
 

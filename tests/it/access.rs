@@ -7,6 +7,9 @@ use asepsis::proto::ModelInferRequest;
 use asepsis::proto::infer_parameter::ParameterChoice;
 use asepsis::proto::model_infer_request::InferRequestedOutputTensor;
 use asepsis::transport::client::{Client, Outcome, Refused};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 fn good() -> ModelInferRequest {
@@ -49,6 +52,18 @@ fn a_condition_that_is_not_met_refuses_before_the_body_and_says_what_to_do() {
         assert_eq!(refused.claims.is_some(), reason == "step_up_required", "{conditions}");
     }
     told(&one_role("conditions = { networks = [\"127.0.0.0/8\"] }\nrequires = [\"certificate\"]")).unwrap();
+}
+
+#[test]
+fn a_step_up_asks_for_a_compliant_device_by_the_claim_of_the_settings() {
+    let role = one_role("conditions = { device_compliant = true }");
+    let sidecar = Sidecar::start_under(&role, |config| config.jwt.device_claim = "managed".into());
+    block_on(async {
+        let mut client = sidecar.client("client").await;
+        let claims = URL_SAFE_NO_PAD.decode(refused(&mut client, good()).await.claims.unwrap()).unwrap();
+        let asked: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(asked["access_token"], json!({ "managed": { "essential": true, "value": true } }));
+    });
 }
 
 #[test]

@@ -1,12 +1,24 @@
 //! The wire before the guard: certificates, paths, sizes, deadlines, sockets.
 
 use crate::answers::{answered, floats};
-use crate::house::{request, samples};
+use crate::house::{self, request, samples};
+use crate::provider::Provider;
 use crate::sidecar::{PATIENCE, Sidecar, block_on, client_tls, entries, pki, refused};
+use asepsis::clock::Now;
+use asepsis::identity::{Authenticator, Identity, IdentityError, Presented, jwt};
+use asepsis::telemetry::Statistics;
+use asepsis::transport::Limits;
 use asepsis::transport::client::{Client, Outcome, Target};
+use asepsis::transport::door::{Door, Services};
+use asepsis::transport::inference::Inference;
+use bytes::Bytes;
+use http_body_util::Full;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tower::Service;
 
 fn good() -> asepsis::proto::ModelInferRequest {
     request("wdbc", &samples("wdbc").clean[0])
@@ -139,4 +151,45 @@ fn a_handshake_that_never_ends_is_cut_off() {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut answer = [0; 1];
     assert_eq!(stream.read(&mut answer).unwrap_or(0), 0, "the server hangs up");
+}
+
+/// Refuses everybody, and counts how often it was asked.
+struct Refuses(Arc<AtomicUsize>, IdentityError);
+
+impl Authenticator for Refuses {
+    fn authenticate(&self, _: &Presented<'_>) -> Result<Option<Identity>, IdentityError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(self.1.clone())
+    }
+}
+
+#[test]
+fn a_bad_credential_is_looked_at_once_a_call_whatever_is_called() {
+    let infer = "/inference.GRPCInferenceService/ModelInfer";
+    let stream = "/inference.GRPCInferenceService/ModelStreamInfer";
+    let jwks = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(jwks.path(), Provider::new("k").jwks()).unwrap();
+    let settings = jwt::Settings { jwks: jwks.path().display().to_string(), ..jwt::Settings::default() };
+    let jwt = Arc::new(jwt::Jwt::new(settings, Now::read()).unwrap());
+    for (path, content_type, error) in [
+        (infer, "application/grpc", IdentityError::Invalid("the signature is not valid")),
+        (infer, "application/grpc", IdentityError::UnknownKey),
+        (stream, "application/grpc", IdentityError::Invalid("the signature is not valid")),
+        (infer, "text/html", IdentityError::Invalid("the signature is not valid")),
+        ("/no/method", "application/grpc", IdentityError::Invalid("the signature is not valid")),
+    ] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let Ok(mut guard) = Arc::try_unwrap(house::guard()) else { panic!("somebody else has it") };
+        guard.of_call = vec![Box::new(Refuses(Arc::clone(&asked), error))];
+        guard.jwt = Some(Arc::clone(&jwt));
+        let limits = Limits::default();
+        let inference = Inference::new(Arc::new(guard), Arc::new(Statistics::default()), &limits);
+        let services = Services::new(inference, &limits, false).unwrap();
+        let mut door = Door::new(services, Arc::new(house::visitor()));
+        let request = http::Request::post(path).header("content-type", content_type);
+        let request = request.header("authorization", "Bearer token");
+        let answer = block_on(door.call(request.body(Full::new(Bytes::new())).unwrap())).unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "16", "{path}: UNAUTHENTICATED");
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "{path}");
+    }
 }

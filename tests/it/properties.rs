@@ -70,7 +70,7 @@ proptest! {
         let (guard, ledger, runtime) = world();
         let head = house::head(seed, Rpc::ModelInfer);
         let visitor = house::visitor();
-        let call = guard.admit(&visitor, &head).unwrap();
+        let call = guard.admit(&visitor, &head, &guard.identify(&visitor, &head)).unwrap();
         let outcome = runtime.block_on(guard.serve(call, request));
         let record = ledger.last().unwrap();
         prop_assert_eq!(record.request_id, head.request_id);

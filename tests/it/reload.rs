@@ -3,7 +3,8 @@
 use crate::answers::answered;
 use crate::house::{request, samples};
 use crate::sidecar::{PATIENCE, Sidecar, block_on, client_tls, pki};
-use crate::trust::turned_away;
+use crate::trust::{deny, turned_away};
+use crate::wire::Wire;
 use asepsis::proto::ModelInferRequest;
 use asepsis::transport::client::{Client, Outcome};
 use asepsis::transport::tls;
@@ -93,6 +94,34 @@ fn a_revoked_certificate_is_refused_on_the_connection_that_is_open_and_in_the_ne
         let tls = client_tls(Some("client"));
         let alert = Client::connect(&sidecar.target(), Some(tls)).await.unwrap_err();
         assert!(alert.to_string().contains("certificate revoked"), "{alert}");
+        answered(&mut other, good()).await;
+    });
+}
+
+#[test]
+fn a_broken_revocation_list_does_not_keep_the_deny_list_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let [list, denied] = ["ca.crl", "denied.toml"].map(|file| directory.path().join(file));
+    std::fs::write(&list, revoked(&[])).unwrap();
+    deny(&denied, "");
+    let sidecar = Sidecar::start_with(|config| {
+        config.tls.crl.0 = vec![list.clone()];
+        config.tls.deny_list = Some(denied.clone());
+    });
+    block_on(async {
+        let mut client = sidecar.client("client").await;
+        let idle = Wire::connect(sidecar.grpc(), "client").await;
+        let mut other = sidecar.client("client-Clinicians_AI_Query").await;
+        answered(&mut client, good()).await;
+        std::fs::write(&list, "half a list").unwrap();
+        deny(&denied, "\"spiffe://asepsis.dev/client\"");
+        let outcomes = sidecar.app().reload();
+        let told: Vec<_> = outcomes.iter().map(|(source, outcome)| (*source, outcome.is_ok())).collect();
+        assert_eq!(told, [("deny_list", true), ("tls", false), ("access", true)]);
+        turned_away(&mut client).await;
+        assert!(Client::connect(&sidecar.target(), Some(client_tls(Some("client")))).await.is_err());
+        // A connection on which nothing is said is ended as well.
+        drop(idle.connection.await);
         answered(&mut other, good()).await;
     });
 }

@@ -108,7 +108,8 @@ fn a_connection_whose_certificate_is_trusted_no_longer_is_ended() {
     });
 }
 
-fn deny(file: &Path, ids: &str) {
+/// Writes a deny list of these SPIFFE IDs.
+pub fn deny(file: &Path, ids: &str) {
     std::fs::write(file, format!("serials = []\nspiffe_ids = [{ids}]\n")).unwrap();
 }
 

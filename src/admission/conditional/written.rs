@@ -3,6 +3,7 @@
 use super::{Conditions, Hours, Times};
 use crate::admission::Challenge;
 use crate::admission::rbac::Mistake;
+use crate::identity::jwt;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -56,6 +57,11 @@ pub enum Day {
     Sun,
 }
 
+/// How the claim is called unless the settings of tokens say otherwise.
+fn default_device_claim() -> String {
+    jwt::Settings::default().device_claim
+}
+
 impl Conditions {
     /// Checks what is written, and adds each mistake to `mistakes`. `whole` says that nothing of it was left
     /// out for a mistake found before: what is empty then was written so.
@@ -64,8 +70,11 @@ impl Conditions {
         whole: bool,
         mistakes: &mut Vec<Mistake>,
     ) -> Self {
-        let mut challenge =
-            Challenge { mfa: spec.mfa, device_compliant: spec.device_compliant, ..Challenge::default() };
+        let mut challenge = Challenge {
+            mfa: spec.mfa,
+            device_claim: spec.device_compliant.then(default_device_claim),
+            ..Challenge::default()
+        };
         if let Some(acrs) = &spec.acrs {
             // They stand in a header's quotes when a caller is told what to sign in with (RFC 9470).
             let plain = |acr: &String| {

@@ -254,7 +254,7 @@ impl Role {
 
     fn step_up(&self, conditions: Unmet) -> Denial {
         let challenge = self.conditions.challenge();
-        let Challenge { acrs, mfa, device_compliant, max_age } = challenge;
+        let Challenge { acrs, mfa, device_claim, max_age } = challenge;
         let mut asked = Vec::new();
         if !acrs.is_empty() {
             asked.push(format!("with the authentication context {}", acrs.join(" and ")));
@@ -262,7 +262,7 @@ impl Role {
         if *mfa {
             asked.push("with more than one factor (mfa)".to_owned());
         }
-        if *device_compliant {
+        if device_claim.is_some() {
             asked.push("on a compliant device".to_owned());
         }
         if let Some(max_age) = max_age {
@@ -271,7 +271,7 @@ impl Role {
         let message =
             format!("your role asks for a token of a person who has signed in {}", asked.join(", "));
         Denial {
-            challenge: Some(challenge.clone()),
+            challenge: Some(Box::new(challenge.clone())),
             detail: format!("roles.{}: {conditions}", self.name),
             ..Denial::new(Reason::StepUpRequired, message)
         }

@@ -97,6 +97,11 @@ impl Lint<'_> {
                 "conditions.hours begin when they end, so nobody meets them: write 00:00-24:00 for always";
             self.error(role, problem.to_owned());
         }
+        if [Mechanism::Certificate, Mechanism::Forwarded].iter().all(|asked| role.requires.contains(asked)) {
+            let problem = "`certificate` and `forwarded` never come together, because a forwarded certificate takes \
+                           the place of the proxy's own: require one of them";
+            self.error(role, problem.to_owned());
+        }
         let asks_for_a_token = role.requires.contains(&Mechanism::Token);
         if !asks_for_a_token && role.conditions.of_sign_in().is_empty() {
             return;

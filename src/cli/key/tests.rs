@@ -99,6 +99,8 @@ fn keys_for_unknown_roles_for_too_long_or_without_files_are_not_issued() {
     assert!(!trial.path("keys.toml").exists());
     std::fs::remove_file(trial.path("access.toml")).unwrap();
     assert!(trial.refused("new --role ward").starts_with("access.policy: "));
+    std::os::unix::fs::symlink("/dev/zero", trial.path("access.toml")).unwrap();
+    assert!(trial.refused("new --role ward").ends_with("access.toml: not a file"));
     let config = std::fs::read_to_string(trial.path("asepsis.toml")).unwrap();
     trial.write("asepsis.toml", config.split("[api_keys]").next().unwrap());
     for arguments in ["new --role ward", "revoke abcdefghij27", "list"] {

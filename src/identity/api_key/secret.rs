@@ -122,7 +122,10 @@ mod tests {
             assert!(refused.ends_with("secret: not 32 bytes as 64 hexadecimal digits"), "{refused}");
         }
         file::replace(&path, &good, 0o640).unwrap();
-        assert!(matches!(Secret::read(&path), Err(KeyError::File(file::FileError::Shared { .. }))));
+        assert!(matches!(
+            Secret::read(&path),
+            Err(KeyError::File(file::FileError { problem: file::FileProblem::Shared(_), .. }))
+        ));
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn a_proxy_on_the_list_speaks_for_its_callers_and_without_the_header_for_itself(
     assert_eq!(caller.principal(), "spiffe://mesh.example/ns/ward/sa/viewer");
     assert_eq!(caller.names(), ["spiffe://mesh.example/ns/ward/sa/viewer"]);
     assert_eq!(caller.workload(), None);
-    assert_eq!(caller.mechanisms(), [Mechanism::Certificate, Mechanism::Forwarded]);
+    assert_eq!(caller.mechanisms(), [Mechanism::Forwarded]);
     assert_eq!(ask(&tls(PROXY), Header::Absent).principal(), PROXY);
     assert_eq!(ask(&unix(1337), once(GOOD)).principal(), "spiffe://mesh.example/ns/ward/sa/viewer");
     assert_eq!(ask(&unix(1337), Header::Absent).principal(), "plaintext");

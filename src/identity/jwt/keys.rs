@@ -6,10 +6,9 @@
 use super::{Algorithm, json};
 use crate::digest::sha256;
 use crate::identity::IdentityError;
-use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 /// The largest key set, in bytes.
@@ -60,10 +59,11 @@ pub struct Keys {
 #[derive(Debug)]
 pub(super) struct Key {
     kid: Option<String>,
-    /// Not empty.
-    algorithms: Vec<Algorithm>,
-    decoding: DecodingKey,
+    /// What verifies for each algorithm that it is for. Not empty.
+    verifiers: Verifiers,
 }
+
+type Verifiers = Vec<(Algorithm, ParsedPublicKey)>;
 
 impl Keys {
     /// The keys of a set that can verify one of the algorithms in `taken`. Others are passed over, as RFC 7517,
@@ -124,7 +124,7 @@ impl Keys {
     /// # Errors
     /// There is none, or the named one is for other algorithms, or several fit.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, IdentityError> {
-        let fits = |key: &&Key| key.algorithms.contains(&algorithm);
+        let fits = |key: &&Key| key.is_for(algorithm);
         let Some(kid) = kid else {
             let mut fitting = self.keys.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
@@ -142,24 +142,26 @@ impl Keys {
 }
 
 impl Key {
-    /// Whether `signature` (base64url) is this key's of `message`. Only for an algorithm that the key is for.
+    /// Whether `signature` (base64url, in its one spelling) is this key's of `message`. Only for an algorithm
+    /// that the key is for.
     pub(super) fn has_signed(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
-        let scheme = match algorithm {
-            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
-            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-            Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        let Some((_, verifier)) = self.verifiers.iter().find(|(own, _)| *own == algorithm) else {
+            return false;
         };
-        let verified = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.decoding, scheme);
-        self.algorithms.contains(&algorithm) && verified.unwrap_or(false)
+        let signature = URL_SAFE_NO_PAD.decode(signature);
+        signature.is_ok_and(|signature| verifier.verify_sig(message.as_bytes(), &signature).is_ok())
+    }
+
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.verifiers.iter().any(|(own, _)| *own == algorithm)
     }
 
     /// Reads a public key, or says why it is passed over.
     fn parse(jwk: &Map<String, Value>, taken: &[Algorithm]) -> Result<Self, &'static str> {
-        let (decoding, kind): (_, &[Algorithm]) = match text(jwk, "kty")?.ok_or("no `kty`")? {
-            "RSA" => (rsa(jwk)?, &[Algorithm::Rs256, Algorithm::Ps256]),
-            "EC" => (p256(jwk)?, &[Algorithm::Es256]),
-            "OKP" => (ed25519(jwk)?, &[Algorithm::EdDsa]),
+        let mut verifiers = match text(jwk, "kty")?.ok_or("no `kty`")? {
+            "RSA" => rsa(jwk)?,
+            "EC" => p256(jwk)?,
+            "OKP" => ed25519(jwk)?,
             "oct" => return Err("symmetric"),
             _ => return Err("of a kind that is not taken"),
         };
@@ -173,20 +175,19 @@ impl Key {
             return Err("not for verifying (`key_ops`)");
         }
         let own = text(jwk, "alg")?;
-        let fits = |algorithm: &Algorithm| {
+        verifiers.retain(|(algorithm, _)| {
             taken.contains(algorithm) && own.is_none_or(|name| name == algorithm.name())
-        };
-        let algorithms: Vec<Algorithm> = kind.iter().copied().filter(fits).collect();
-        if algorithms.is_empty() {
+        });
+        if verifiers.is_empty() {
             return Err("for no algorithm in jwt.algorithms");
         }
-        Ok(Self { kid: text(jwk, "kid")?.map(str::to_owned), algorithms, decoding })
+        Ok(Self { kid: text(jwk, "kid")?.map(str::to_owned), verifiers })
     }
 
     fn is_mistakable_for(&self, other: &Self) -> bool {
         self.kid.is_some()
             && self.kid == other.kid
-            && self.algorithms.iter().any(|algorithm| other.algorithms.contains(algorithm))
+            && self.verifiers.iter().any(|(algorithm, _)| other.is_for(*algorithm))
     }
 }
 
@@ -205,7 +206,7 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, &'static str> 
     URL_SAFE_NO_PAD.decode(text).map_err(|_| "a member of the key is not base64url")
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
+fn rsa(jwk: &Map<String, Value>) -> Result<Verifiers, &'static str> {
     let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
     // Some write the sign of an ASN.1 integer, which RFC 7518, section 6.3.1.1, warns of.
     let (n, e) = (without_zeros(&modulus), without_zeros(&exponent));
@@ -218,11 +219,15 @@ fn rsa(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
         return Err("no RSA key");
     }
     let components = RsaPublicKeyComponents { n, e };
-    components.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256).map_err(|_| "no RSA key")?;
-    Ok(DecodingKey::from_rsa_raw_components(n, e))
+    let parse =
+        |scheme: &'static RsaParameters| components.to_parsed_public_key(scheme).map_err(|_| "no RSA key");
+    Ok(vec![
+        (Algorithm::Rs256, parse(&signature::RSA_PKCS1_2048_8192_SHA256)?),
+        (Algorithm::Ps256, parse(&signature::RSA_PSS_2048_8192_SHA256)?),
+    ])
 }
 
-fn p256(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
+fn p256(jwk: &Map<String, Value>) -> Result<Verifiers, &'static str> {
     if text(jwk, "crv")? != Some("P-256") {
         return Err("on a curve that is not taken");
     }
@@ -232,12 +237,11 @@ fn p256(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
     }
     // Uncompressed (SEC 1, section 2.3.3). The curve is checked here, and not only when a token comes.
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
-    let parsed = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &point).parse();
-    parsed.map_err(|_| "no point on P-256")?;
-    Ok(DecodingKey::from_ec_der(&point))
+    let parsed = ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
+    Ok(vec![(Algorithm::Es256, parsed.map_err(|_| "no point on P-256")?)])
 }
 
-fn ed25519(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
+fn ed25519(jwk: &Map<String, Value>) -> Result<Verifiers, &'static str> {
     if text(jwk, "crv")? != Some("Ed25519") {
         return Err("on a curve that is not taken");
     }
@@ -245,7 +249,8 @@ fn ed25519(jwk: &Map<String, Value>) -> Result<DecodingKey, &'static str> {
     if x.len() != COORDINATE_BYTES {
         return Err("no key of Ed25519");
     }
-    Ok(DecodingKey::from_ed_der(&x))
+    let parsed = ParsedPublicKey::new(&signature::ED25519, x).map_err(|_| "no key of Ed25519")?;
+    Ok(vec![(Algorithm::EdDsa, parsed)])
 }
 
 fn without_zeros(number: &[u8]) -> &[u8] {

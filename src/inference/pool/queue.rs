@@ -1,7 +1,7 @@
 //! Which job is next, and which gives way?
 
 use crate::admission::Priority;
-use crate::admission::in_flight::share;
+use crate::admission::in_flight::has_place;
 use crate::clock::Deadline;
 use crate::inference::InferenceError;
 use std::collections::VecDeque;
@@ -30,6 +30,8 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     /// The highest class first.
     lanes: [Lane; 3],
+    /// Jobs of all classes; lower ones may take a share only.
+    max: usize,
     threads: u32,
     closed: bool,
 }
@@ -37,8 +39,6 @@ pub(super) struct Queue {
 /// Jobs of one class, in the order in which they came.
 struct Lane {
     priority: Priority,
-    /// Jobs of this class and all below it.
-    max: usize,
     jobs: VecDeque<Waiting>,
     /// The sum of their estimates.
     estimate: Duration,
@@ -50,14 +50,10 @@ pub(super) type Dropped = Vec<(Box<dyn Work>, InferenceError)>;
 impl Queue {
     /// For `threads` threads; at most `queue_max` jobs wait.
     pub(super) fn new(threads: usize, queue_max: usize) -> Self {
-        let lane = |priority| Lane {
-            priority,
-            max: share(queue_max, priority),
-            jobs: VecDeque::new(),
-            estimate: Duration::ZERO,
-        };
+        let lane = |priority| Lane { priority, jobs: VecDeque::new(), estimate: Duration::ZERO };
         let lanes = [Priority::Clinical, Priority::Standard, Priority::Batch].map(lane);
-        Self { lanes, threads: u32::try_from(threads.max(1)).unwrap_or(u32::MAX), closed: false }
+        let threads = u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
+        Self { lanes, max: queue_max, threads, closed: false }
     }
 
     /// Takes a job in. It is among the dropped ones if it is not.
@@ -132,7 +128,7 @@ impl Queue {
         if self.closed || too_late {
             return Err(InferenceError::QueueFull);
         }
-        while !self.has_place(priority) {
+        while !has_place(self.max, priority, |class| self.waiting(class)) {
             // The newest job of the lowest class gives way: it has waited for the shortest time.
             let below = self.lanes.iter_mut().rev().filter(|lane| lane.priority < priority);
             let newest = below.into_iter().find_map(|lane| lane.take(VecDeque::pop_back));
@@ -149,13 +145,9 @@ impl Queue {
         sum / self.threads
     }
 
-    /// Whether one more of this class leaves every class that it counts for within its share.
-    fn has_place(&self, priority: Priority) -> bool {
-        let mut together = 0_usize;
-        self.lanes.iter().rev().all(|lane| {
-            together = together.saturating_add(lane.jobs.len());
-            lane.priority < priority || together < lane.max
-        })
+    /// How many jobs of this class wait.
+    fn waiting(&self, priority: Priority) -> usize {
+        self.lanes.iter().find(|lane| lane.priority == priority).map_or(0, |lane| lane.jobs.len())
     }
 }
 
@@ -170,6 +162,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::in_flight::share;
     use crate::clock::Now;
     use Priority::{Batch, Clinical, Standard};
     use proptest::prelude::*;

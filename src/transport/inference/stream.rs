@@ -93,8 +93,10 @@ impl State {
     /// A refused message is an answer with an error in it: the stream goes on.
     async fn serve(&self, head: Head, message: ModelInferRequest) -> ModelStreamInferResponse {
         let id = message.id.clone();
-        let answered = match self.service.guard.admit(&self.pass.visitor, &head) {
-            Ok(call) => self.service.guard.serve(call, message).await,
+        let guard = &self.service.guard;
+        let identified = guard.identify_awaiting_keys(&self.pass.visitor, &head).await;
+        let answered = match guard.admit(&self.pass.visitor, &head, &identified) {
+            Ok(call) => guard.serve(call, message).await,
             Err(refusal) => Err(refusal),
         };
         self.pass.meter.answered();
@@ -116,7 +118,8 @@ impl State {
         if no_request.contains(&refusal.reason()) {
             return status::of(&refusal, head.request_id);
         }
-        let refusal = match self.service.guard.admit(&self.pass.visitor, head) {
+        let identified = self.service.guard.identify(&self.pass.visitor, head);
+        let refusal = match self.service.guard.admit(&self.pass.visitor, head, &identified) {
             Err(denied) => denied,
             Ok(call) => match call.close(refusal.outcome()) {
                 Ok(()) => refusal,

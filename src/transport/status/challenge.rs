@@ -41,8 +41,8 @@ fn wanted(challenge: &Challenge) -> Value {
     if challenge.mfa {
         want("amr", json!({ "essential": true, "values": ["mfa"] }));
     }
-    if challenge.device_compliant {
-        want("device_compliant", json!({ "essential": true, "value": true }));
+    if let Some(claim) = &challenge.device_claim {
+        want(claim, json!({ "essential": true, "value": true }));
     }
     if challenge.max_age.is_some() {
         want("auth_time", json!({ "essential": true }));
@@ -80,11 +80,11 @@ mod tests {
         let challenge = Challenge {
             acrs: vec!["c1".into(), "c2".into()],
             mfa: true,
-            device_compliant: false,
+            device_claim: Some("managed".into()),
             max_age: Some(Duration::from_mins(5)),
         };
         let denial = Denial::new(Reason::StepUpRequired, "sign in again");
-        let refusal = Refusal::from(Denial { challenge: Some(challenge.clone()), ..denial });
+        let refusal = Refusal::from(Denial { challenge: Some(Box::new(challenge.clone())), ..denial });
         let headers = headers(&refusal);
         let text = headers[0].to_str().unwrap();
         let before =
@@ -96,7 +96,11 @@ mod tests {
         assert_eq!(STANDARD.decode(entra.strip_suffix('"').unwrap()).unwrap(), decoded);
         let claims: Value = serde_json::from_slice(&decoded).unwrap();
         assert_eq!(claims["access_token"]["amr"]["values"][0], "mfa");
+        // Called as in `jwt.device_claim`, or the provider does not know what is asked for.
+        assert_eq!(claims["access_token"]["managed"], json!({ "essential": true, "value": true }));
         assert!(claims["access_token"].get("device_compliant").is_none());
+        let nothing = wanted(&Challenge::default());
+        assert_eq!(nothing, json!({ "access_token": {} }));
     }
 
     #[test]

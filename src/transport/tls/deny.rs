@@ -1,12 +1,74 @@
 //! Who is turned away before a CA has revoked it: serial numbers and SPIFFE IDs from a TOML file.
 
+use super::{TlsError, files};
+use crate::clock::Now;
 use crate::digest::hex;
 use crate::identity::certificate::spiffe_id;
+use crate::reload::Reloadable;
+use arc_swap::{ArcSwap, Guard};
 use serde::Deserialize;
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The longest serial number, in bytes (RFC 5280, section 4.1.2.2), as two digits a byte.
 const SERIAL_DIGITS_MAX: usize = 40;
+
+/// The deny list in service. It is a source of its own, because it is for what cannot wait: nothing that is wrong
+/// with certificates or revocation lists keeps it out.
+#[derive(Debug, Default)]
+pub struct Denials {
+    /// Without a file nobody is denied.
+    path: Option<PathBuf>,
+    list: ArcSwap<DenyList>,
+    generation: AtomicU64,
+}
+
+impl Denials {
+    /// Reads the file.
+    pub(super) fn start(path: Option<&Path>) -> Result<Self, TlsError> {
+        let list = path.map(read).transpose()?.unwrap_or_default();
+        let path = path.map(Path::to_owned);
+        Ok(Self { path, list: ArcSwap::from_pointee(list), generation: AtomicU64::new(0) })
+    }
+
+    /// Whether there is a file to read anew.
+    pub(super) fn has_file(&self) -> bool {
+        self.path.is_some()
+    }
+
+    pub(super) fn list(&self) -> Guard<Arc<DenyList>> {
+        self.list.load()
+    }
+
+    /// How many times another list was put into service.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+impl Reloadable for Denials {
+    fn name(&self) -> &'static str {
+        "deny_list"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.path.iter().cloned().collect()
+    }
+
+    fn reload(&self, _now: Now) -> Result<(), String> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let list = read(path).map_err(|error| error.to_string())?;
+        self.list.store(Arc::new(list));
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<DenyList, TlsError> {
+    DenyList::parse(&files::deny_list(path)?).map_err(|problem| files::problem("deny_list", path, problem))
+}
 
 /// The deny list, parsed.
 #[derive(Debug, Default)]

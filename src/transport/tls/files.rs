@@ -1,11 +1,10 @@
 //! What do the files of `[tls]` hold? Read within bounds, each problem with the key that names the file.
 
 use super::TlsError;
+use crate::file;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The largest files that are read, in bytes. The revocation list of a CA of a million clients has 40 MB.
@@ -26,14 +25,9 @@ pub(super) fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<
 
 /// A private key whose file nobody but its owner may read.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut file = open("key", path)?;
-    let metadata = file.metadata().map_err(|error| problem("key", path, error))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(problem("key", path, "readable by others than its owner; chmod 600"));
-    }
-    let text = read_open("key", path, &mut file, PEM_BYTES_MAX)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| problem("key", path, words(&error)))
+    let text = file::read_private(path, PEM_BYTES_MAX);
+    let text = text.map_err(|error| problem("key", path, error.problem))?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| problem("key", path, words(&error)))
 }
 
 /// The revocation lists in a PEM or DER file, at least one.
@@ -53,8 +47,7 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationL
 
 /// The text of the deny list.
 pub(super) fn deny_list(path: &Path) -> Result<String, TlsError> {
-    let bytes = read("deny_list", path, DENY_LIST_BYTES_MAX)?;
-    String::from_utf8(bytes).map_err(|_| problem("deny_list", path, "not UTF-8"))
+    file::read_text(path, DENY_LIST_BYTES_MAX).map_err(|error| problem("deny_list", path, error))
 }
 
 pub(super) fn problem(key: &str, path: &Path, problem: impl Display) -> TlsError {
@@ -62,26 +55,7 @@ pub(super) fn problem(key: &str, path: &Path, problem: impl Display) -> TlsError
 }
 
 fn read(key: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, TlsError> {
-    read_open(key, path, &mut open(key, path)?, bytes_max)
-}
-
-fn open(key: &str, path: &Path) -> Result<File, TlsError> {
-    let at = |error: std::io::Error| problem(key, path, error);
-    // Opening a pipe would wait for somebody to write to it.
-    if !std::fs::metadata(path).map_err(at)?.is_file() {
-        return Err(problem(key, path, "not a file"));
-    }
-    File::open(path).map_err(at)
-}
-
-fn read_open(key: &str, path: &Path, file: &mut File, bytes_max: u64) -> Result<Vec<u8>, TlsError> {
-    let mut bytes = Vec::new();
-    let read = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| problem(key, path, error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-        return Err(problem(key, path, format!("larger than {bytes_max} bytes")));
-    }
-    Ok(bytes)
+    file::read(path, bytes_max).map_err(|error| problem(key, path, error))
 }
 
 /// What is wrong with a PEM file, without a byte of what stands in it.

@@ -1,7 +1,7 @@
 //! Do all files of `[tls]` fit together? Read as a whole, so that the whole can be put into service or left.
 
 use super::crl::{self, Crl};
-use super::deny::DenyList;
+use super::deny::Denials;
 use super::trust::{Bundle, Trust, time};
 use super::verifier::Verifier;
 use super::{Acceptor, CertificateStatus, ClientCertificate, Settings, TlsError, Version, files};
@@ -37,13 +37,14 @@ pub(super) struct External {
     pub(super) bundles: BTreeMap<String, Vec<CertificateDer<'static>>>,
 }
 
-/// Loads what the settings name, but for what is external.
+/// Loads what the settings name, but for what is external, and for the deny list, which is a source of its own.
 ///
 /// A server certificate or a bundle that has expired is refused when it is new. One that expired in service is
 /// kept with a warning: the revocation that is loaded beside it must not wait for it.
 pub(super) fn load(
     settings: &Settings,
     external: Option<&External>,
+    denials: &Arc<Denials>,
     previous: Option<&State>,
     now: Now,
 ) -> Result<State, Vec<TlsError>> {
@@ -58,10 +59,8 @@ pub(super) fn load(
     }
     let bundles = loading.bundles(settings, external);
     let crls = loading.crls(settings);
-    let denied = settings.deny_list.as_deref().map(deny_list).transpose();
-    let denied = loading.or_report(denied);
     let Loading { errors, warnings, mut status, .. } = loading;
-    let (Some(server), Some(denied), true) = (server, denied, errors.is_empty()) else { return Err(errors) };
+    let (Some(server), true) = (server, errors.is_empty()) else { return Err(errors) };
 
     let provider = Arc::new(aws_lc_rs::default_provider());
     status.extend(crls.iter().map(|list| CertificateStatus {
@@ -72,7 +71,7 @@ pub(super) fn load(
         bundles,
         crls,
         grace_s: settings.crl_grace_s,
-        denied: denied.unwrap_or_default(),
+        denials: Arc::clone(denials),
         algorithms: provider.signature_verification_algorithms.all,
     });
     let required = match settings.client_certificate {
@@ -117,11 +116,6 @@ fn pair(settings: &Settings) -> Result<Arc<CertifiedKey>, Vec<TlsError>> {
         }
         vec![files::problem("key", key_path, error)]
     })
-}
-
-fn deny_list(path: &Path) -> Result<DenyList, Vec<TlsError>> {
-    let text = files::deny_list(path).map_err(|error| vec![error])?;
-    DenyList::parse(&text).map_err(|problem| vec![files::problem("deny_list", path, problem)])
 }
 
 /// The server's side: HTTP/2 by ALPN, and clients that `trust` judges.

@@ -5,11 +5,12 @@
 //! what it leaves out of its sight (the anchors' own validity), and the deny list.
 
 use super::crl::Crl;
-use super::deny::DenyList;
+use super::deny::{Denials, DenyList};
 use crate::identity::IdentityError;
 use crate::identity::certificate::{self, Names};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use webpki::{CertRevocationList, EndEntityCert, Error, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
 use x509_parser::certificate::X509Certificate;
@@ -17,7 +18,7 @@ use x509_parser::certificate::X509Certificate;
 /// Certificates that a client may present.
 const CHAIN_MAX: usize = 10;
 
-/// Everything that decides whether a chain is trusted; never changed, only replaced.
+/// Everything that decides whether a chain is trusted; never changed, only replaced, but for the deny list.
 pub(super) struct Trust {
     /// By trust domain; `client_ca` under the empty name.
     pub(super) bundles: BTreeMap<String, Bundle>,
@@ -25,7 +26,7 @@ pub(super) struct Trust {
     pub(super) crls: Vec<Crl>,
     /// How long after `nextUpdate` a list is still believed.
     pub(super) grace_s: u64,
-    pub(super) denied: DenyList,
+    pub(super) denials: Arc<Denials>,
     pub(super) algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
 }
 
@@ -83,8 +84,9 @@ impl Trust {
         };
         let names = Names::read(leaf).map_err(Distrust::Unclear)?;
         let domain = names.trust_domain().map_err(Distrust::Unclear)?;
-        if names.uri.is_some_and(|id| self.denied.has_id(id))
-            || parsed.iter().any(|certificate| self.denied.has_serial(certificate.raw_serial()))
+        let denied = self.denials.list();
+        if names.uri.is_some_and(|id| denied.has_id(id))
+            || parsed.iter().any(|certificate| denied.has_serial(certificate.raw_serial()))
         {
             return Err(Distrust::Denied);
         }
@@ -103,7 +105,7 @@ impl Trust {
                 now,
                 KeyUsage::client_auth(),
                 RevocationOptionsBuilder::new(&lists.believed).ok().map(RevocationOptionsBuilder::build),
-                Some(&|path| self.believe(bundle, path, now)),
+                Some(&|path| believe(bundle, &denied, path, now)),
             )
             .map_err(Distrust::from);
         let path = match path {
@@ -117,26 +119,6 @@ impl Trust {
             Ok(path) => path,
         };
         Ok(lists.until.into_iter().chain(bundle.until(&path, chain, &parsed)).min().unwrap_or(now))
-    }
-
-    /// What webpki does not ask of an anchor, which to it is a name and a key.
-    fn believe(&self, bundle: &Bundle, path: &VerifiedPath<'_>, time: UnixTime) -> Result<(), Error> {
-        let authority = bundle.authority(path).ok_or(Error::UnknownIssuer)?;
-        let Authority { not_before, not_after, path_length_max, ref serial } = *authority;
-        if self.denied.has_serial(serial) {
-            return Err(Error::CertDistrusted);
-        }
-        if time < not_before {
-            return Err(Error::CertNotValidYet { time, not_before });
-        }
-        if time > not_after {
-            return Err(Error::CertExpired { time, not_after });
-        }
-        let below = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);
-        if path_length_max.is_some_and(|most| below > most) {
-            return Err(Error::PathLenConstraintViolated);
-        }
-        Ok(())
     }
 }
 
@@ -261,6 +243,26 @@ impl From<Error> for Distrust {
             _ => Self::Untrusted(error),
         }
     }
+}
+
+/// What webpki does not ask of an anchor, which to it is a name and a key.
+fn believe(bundle: &Bundle, denied: &DenyList, path: &VerifiedPath<'_>, time: UnixTime) -> Result<(), Error> {
+    let authority = bundle.authority(path).ok_or(Error::UnknownIssuer)?;
+    let Authority { not_before, not_after, path_length_max, ref serial } = *authority;
+    if denied.has_serial(serial) {
+        return Err(Error::CertDistrusted);
+    }
+    if time < not_before {
+        return Err(Error::CertNotValidYet { time, not_before });
+    }
+    if time > not_after {
+        return Err(Error::CertExpired { time, not_after });
+    }
+    let below = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);
+    if path_length_max.is_some_and(|most| below > most) {
+        return Err(Error::PathLenConstraintViolated);
+    }
+    Ok(())
 }
 
 /// webpki lets certificates pass that do not say what they are for; a client's has to.

@@ -75,6 +75,11 @@ const FINDINGS: &[(&str, &str, &str)] = &[
              permissions = [{ rpcs = [\"ModelInfer\"], models = [\"wdbc/1\"] }]\n[[deny]]",
         "17: warning: roles.again: gives nobody anything that roles.readers does not",
     ),
+    (
+        "requires = [\"token\"]",
+        "requires = [\"certificate\", \"forwarded\", \"token\"]",
+        "12: error: roles.break-glass: `certificate` and `forwarded` never come together",
+    ),
     // What grants too much.
     (
         "{ rpcs = [\"ServerLive\"] },",

@@ -2,6 +2,8 @@
 
 use super::super::signer::{Signer, base64url, jwks};
 use super::*;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{EcdsaKeyPair, KeyPair};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -146,6 +148,46 @@ fn a_modulus_with_the_sign_of_asn_1_is_the_same_modulus() {
     assert!(key.has_signed("message", &signature, Algorithm::Rs256));
     assert!(!key.has_signed("massage", &signature, Algorithm::Rs256));
     assert!(!key.has_signed("message", &signature, Algorithm::Ps256));
+}
+
+#[test]
+fn a_signature_in_another_spelling_or_encoding_is_not_one() {
+    for algorithm in ALL {
+        let signer = Signer::new("k", algorithm);
+        let keys = parse(&[signer.jwk()]).unwrap();
+        let key = keys.find(Some("k"), algorithm).unwrap();
+        let raw = signer.signature(b"message");
+        let good = base64url(&raw);
+        assert!(key.has_signed("message", &good, algorithm));
+        // 64 bytes and 256 leave four and two bits of the last letter unused: another letter is another spelling.
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let (rest, last) = good.split_at(good.len() - 1);
+        let next = alphabet.find(last).unwrap() + 1;
+        for other in [
+            format!("{rest}{}", &alphabet[next..=next]),
+            format!("{good}="),
+            format!("{good}=="),
+            format!("{good}A"),
+            format!("{good} "),
+            format!(" {good}"),
+            format!("{good}\n"),
+            rest.to_owned(),
+            base64::engine::general_purpose::STANDARD.encode(&raw),
+            base64url([raw.as_slice(), &[0]].concat()),
+            base64url([&[0], raw.as_slice()].concat()),
+            String::new(),
+        ] {
+            assert!(!key.has_signed("message", &other, algorithm), "{algorithm:?}: {other}");
+        }
+    }
+    // What TLS and X.509 have for a signature by ECDSA is not what JWS has (RFC 7518, section 3.4).
+    let random = SystemRandom::new();
+    let der = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let (x, y) = der.public_key().as_ref()[1..].split_at(32);
+    let jwk = json!({ "kty": "EC", "crv": "P-256", "x": base64url(x), "y": base64url(y) });
+    let keys = parse(&[jwk]).unwrap();
+    let signature = base64url(der.sign(&random, b"message").unwrap());
+    assert!(!keys.find(None, Algorithm::Es256).unwrap().has_signed("message", &signature, Algorithm::Es256));
 }
 
 proptest! {

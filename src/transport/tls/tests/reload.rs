@@ -88,6 +88,11 @@ fn a_key_that_others_may_read_is_refused_and_taken_once_it_is_private() {
     assert!(reloader.status()[0].current);
 }
 
+/// The deny list alone is read anew.
+fn denied_anew(tls: &Tls) {
+    tls.denials().unwrap().reload(Now::read()).unwrap();
+}
+
 #[test]
 fn what_expires_in_service_does_not_keep_a_revocation_out() {
     let mut house = House::new();
@@ -96,6 +101,7 @@ fn what_expires_in_service_does_not_keep_a_revocation_out() {
     let client = house.ca.client(pacs(), |params| valid(params, -HOUR, 400 * DAY));
     house.deny(&[], &["spiffe://hospital.example/pacs"]);
     tls.reload(later(60 * DAY)).unwrap();
+    denied_anew(&tls);
     let error = identify(&tls, client.presented(), Now::read()).unwrap_err();
     assert!(error.to_string().contains("on the deny list"), "{error}");
     // The CA has expired too, and its clients with it.
@@ -128,13 +134,15 @@ fn an_open_connection_is_refused_as_soon_as_its_certificate_is() {
     house.crls(&[house.ca.revokes(&[revoked.serial], pki::List { number: 2, ..FRESH })]);
     house.deny(&[format!("{:x}", denied.serial)], &[]);
     tls.reload(Now::read()).unwrap();
+    denied_anew(&tls);
     assert!(words(&to_revoke).unwrap_err().contains("been revoked"));
     assert!(words(&to_deny).unwrap_err().contains("on the deny list"));
     assert!(words(&open).is_ok());
     house.deny(&[], &["spiffe://hospital.example/pacs"]);
-    tls.reload(Now::read()).unwrap();
+    denied_anew(&tls);
     assert!(words(&open).unwrap_err().contains("on the deny list"));
     house.deny(&[], &[]);
+    denied_anew(&tls);
     house.write("ca.pem", &Ca::root("others").pem);
     tls.reload(Now::read()).unwrap();
     assert!(words(&open).unwrap_err().contains("no longer, trusted"));
@@ -149,11 +157,50 @@ fn a_connection_under_way_shakes_hands_with_what_it_was_given_and_is_judged_by_w
     house.deny(&[], &[]);
     let tls = house.start().unwrap();
     let given = tls.server();
-    house.deny(&[], &["spiffe://hospital.example/pacs"]);
+    house.write("ca.pem", &Ca::root("others").pem);
     tls.reload(Now::read()).unwrap();
     assert!(!Arc::ptr_eq(&given, &tls.server()));
     let error = identify(&tls, client(&house.ca).presented(), Now::read()).unwrap_err();
-    assert!(error.to_string().contains("on the deny list"), "{error}");
+    assert!(error.to_string().contains("no longer, trusted"), "{error}");
+    // The deny list is one for all, also for those who shake hands with what they were given before.
+    house.write("ca.pem", &house.ca.pem);
+    tls.reload(Now::read()).unwrap();
+    let again = tls.server();
+    assert!(house.handshake(&tls, Some(&client(&house.ca))).is_ok());
+    house.deny(&[], &["spiffe://hospital.example/pacs"]);
+    denied_anew(&tls);
+    assert!(Arc::ptr_eq(&again, &tls.server()));
+    assert!(house.handshake(&tls, Some(&client(&house.ca))).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_other_files_does_not_keep_the_deny_list_out_nor_the_other_way_round() {
+    let mut house = House::new();
+    house.deny(&[], &[]);
+    house.crls(&[house.ca.revokes(&[], FRESH)]);
+    let tls = house.start().unwrap();
+    let (denied, revoked) = (client(&house.ca), client(&house.ca));
+    house.write("0.crl", "not a list");
+    house.deny(&[format!("{:x}", denied.serial)], &[]);
+    let before = tls.generation();
+    assert!(tls.reload(Now::read()).is_err());
+    assert_eq!(tls.generation(), before);
+    denied_anew(&tls);
+    // Open connections are told by it.
+    assert_eq!(tls.generation(), before + 1);
+    refused(&house, &tls, &denied, "on the deny list", "whatever the revocation list is");
+    house.write("deny.toml", "serials = [");
+    let broken = tls.denials().unwrap().reload(Now::read()).unwrap_err();
+    assert!(broken.starts_with("tls.deny_list: "), "{broken}");
+    assert_eq!(tls.generation(), before + 1);
+    refused(&house, &tls, &denied, "on the deny list", "the last good list stays");
+    house.crls(&[house.ca.revokes(&[revoked.serial], pki::List { number: 2, ..FRESH })]);
+    tls.reload(Now::read()).unwrap();
+    refused(&house, &tls, &revoked, "been revoked", "whatever the deny list is");
+    refused(&house, &tls, &denied, "on the deny list", "the last good list stays after it");
+    // Where no file is named there is nothing to read.
+    house.settings.deny_list = None;
+    assert!(house.start().unwrap().denials().is_none());
 }
 
 /// A directory as Kubernetes mounts a secret: each name leads over `..data` into a directory with a date.
@@ -249,13 +296,16 @@ fn what_is_handed_over_takes_the_place_of_files_but_not_of_revocations() {
     assert!(expires(&tls) < before);
     welcome(&house, &tls, &of_lab, "spiffe://lab.example/a");
     welcome(&house, &tls, &common, "spiffe://hospital.example/pacs");
-    assert_eq!(tls.files(), [house.path().join("ca.pem"), house.path().join("deny.toml")]);
+    assert_eq!(tls.files(), [house.path().join("ca.pem")]);
+    assert_eq!(tls.denials().unwrap().files(), [house.path().join("deny.toml")]);
     // Its files are not needed any more; those that are not handed over still count.
     std::fs::remove_file(house.path().join("server.key")).unwrap();
     house.deny(&[], &["spiffe://lab.example/a"]);
     tls.reload(Now::read()).unwrap();
+    denied_anew(&tls);
     refused(&house, &tls, &of_lab, "on the deny list", "denied beside the agent");
     house.deny(&[], &[]);
+    denied_anew(&tls);
     // A bundle that is handed over no more is not trusted any more.
     tls.replace(material(&house.server_ca, 8, &[]), Now::read()).unwrap();
     refused(&house, &tls, &of_lab, "trusted here", "the agent has taken it back");
