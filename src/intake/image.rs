@@ -5,6 +5,8 @@
 //! error: a DICOM header is full of the patient.
 
 pub mod budget;
+pub(crate) mod codestream;
+pub mod dicom;
 
 use crate::contract::image::{ImageFormat, ImageSpec, Window};
 use crate::reason::Reason;
