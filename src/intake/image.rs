@@ -5,6 +5,7 @@
 //! error: a DICOM header is full of the patient.
 
 pub mod budget;
+pub(crate) mod codestream;
 pub mod dicom;
 pub mod jpeg;
 pub mod png;
