@@ -5,6 +5,7 @@
 
 pub mod image;
 pub mod parameters;
+pub mod prepare;
 pub mod samples;
 pub mod values;
 
