@@ -16,15 +16,32 @@ mod resample;
 mod tone;
 
 use super::image::{Budget, Channels, ImageError, Raster};
+use crate::contract::Contract;
 use crate::contract::image::{Colour, ImageSpec, Target};
+use crate::digest::sha256;
 use crate::reason::Reason;
 use canvas::{Canvas, Norm};
 use colour::Planes;
 use resample::Kernel;
+use serde_json::json;
 use tone::Levels;
 
 /// Counts changes of this code that change any prepared number: detectors are calibrated on what it makes.
 pub const REVISION: u32 = 1;
+
+/// How the files of a model become tensors: SHA-256 of what the contract declares and of [`REVISION`]; empty where
+/// no input is an image. Part of the model's identity.
+#[must_use]
+pub fn digest(contract: &Contract) -> String {
+    let mut declared = Vec::new();
+    for (input, image) in contract.inputs.iter().filter_map(|input| Some((input, input.image.as_ref()?))) {
+        declared.push(json!({ "input": input.name, "shape": input.shape, "image": image }));
+    }
+    if declared.is_empty() {
+        return String::new();
+    }
+    sha256(json!({ "revision": REVISION, "inputs": declared }).to_string().as_bytes())
+}
 
 /// Writes the prepared image to `out`, which is one row of the tensor: target.width x height x channels elements in
 /// the contract's layout. Each is (level - mean) / std of a level from 0 to 1, and finite.
