@@ -3,6 +3,7 @@
 //! Checks run cheapest first: names, datatypes, shapes, sizes, and only then the values. A refusal names the
 //! field to mend and never shows a value.
 
+pub mod explain;
 pub mod image;
 pub mod parameters;
 pub mod samples;
@@ -50,7 +51,7 @@ impl Input {
     /// Bytes of the tensors.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.data().len() * tensor.data().datatype().size_bytes()).sum()
+        self.tensors.iter().map(|tensor| tensor.data().size_bytes()).sum()
     }
 
     /// The tensors and the number of rows, for the batch to grow in place.
