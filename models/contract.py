@@ -25,11 +25,15 @@ def save_image_contract(path, name, description, classes, files):
     save_contract(path, name, description, "image", input_lines, outputs, perturbations)
 
 
-def save_tabular_contract(path, name, description, columns, classes):
-    """A contract for rows; `columns`: dicts of name, unit, min, max, jitter, step in feature order."""
+def save_tabular_contract(path, name, description, columns, rules, classes):
+    """A contract for rows; `columns`: dicts of name, unit, min, max, jitter, step in feature order; `rules`: what
+    holds between the columns of every row, as texts."""
     lines = [f"shape = [-1, {len(columns)}]", "# a value outside [min, max] is refused"]
     lines += ["# jitter: one standard deviation of measurement error; step: the precision it is read to; both in the unit"]
     lines += ["columns = ["] + [f"  {column_line(column)}" for column in columns] + ["]"]
+    if rules:
+        lines += ["# a row that breaks one of them is refused"]
+        lines += ["rules = ["] + [f'  "{rule}",' for rule in rules] + ["]"]
     perturbations = [
         ["# gaussian noise of each column's jitter, seeded", 'kind = "jitter"', "scale = 1.0"],
         ['kind = "jitter"', "scale = 2.0"],

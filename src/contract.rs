@@ -3,10 +3,16 @@
 //! The contract is written by the model's owner, is part of the model's identity (calibration is bound to
 //! its digest), and is checked whole when it is loaded: a contract that contradicts itself is never served.
 
+pub mod columns;
 pub mod image;
+pub mod number;
+pub mod rules;
 
 use crate::tensor::Datatype;
+pub use columns::Column;
 use image::ImageSpec;
+use number::bound_if_any;
+use rules::Rule;
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
@@ -45,10 +51,10 @@ pub struct InputSpec {
     /// -1 (the batch) first, then fixed positive dimensions.
     pub shape: Vec<i64>,
     /// Smallest value of any element.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bound_if_any", skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
     /// Largest value of any element.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "bound_if_any", skip_serializing_if = "Option::is_none")]
     pub maximum: Option<f64>,
     /// Whether NaN is a value this model knows what to do with.
     #[serde(default)]
@@ -56,33 +62,28 @@ pub struct InputSpec {
     /// Whether infinities are.
     #[serde(default)]
     pub accepts_infinity: bool,
+    /// Whether subnormal numbers are: those below the smallest that has all its digits (1.18e-38 in FP32). No
+    /// instrument measures them, and some processors compute with them a hundred times slower.
+    #[serde(default)]
+    pub accepts_subnormal: bool,
     /// For a table: one entry a feature, in order. Replaces `minimum` and `maximum`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Column>,
+    /// How columns of one row compare, as in `worst radius >= mean radius`; with `>=`, `<=`, `>` or `<`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// The same, read.
+    #[serde(skip)]
+    pub(crate) relations: Vec<Rule>,
+    /// For text: what an element may be, at most 256; empty takes any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+    /// For text: the most bytes of an element in UTF-8; 65,536 if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_max: Option<usize>,
     /// For an image: the files that may stand in for the tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageSpec>,
-}
-
-/// One feature of a tabular input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Column {
-    /// What is measured.
-    pub name: String,
-    /// In which unit.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub unit: String,
-    /// Smallest clinically possible value.
-    pub min: f64,
-    /// Largest clinically possible value.
-    pub max: f64,
-    /// Standard deviation of the measurement error, in the same unit.
-    #[serde(default)]
-    pub jitter: f64,
-    /// The instrument's precision, in the same unit; 0 means unknown.
-    #[serde(default)]
-    pub step: f64,
 }
 
 /// One output tensor.
@@ -162,7 +163,10 @@ impl Contract {
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let mut contract: Self = toml::from_str(text)?;
         contract.check()?;
-        contract.inputs.iter_mut().for_each(InputSpec::round_bounds);
+        for (i, input) in contract.inputs.iter_mut().enumerate() {
+            input.round();
+            input.relate(&format!("inputs[{i}]"))?;
+        }
         Ok(contract)
     }
 
@@ -225,25 +229,40 @@ impl InputSpec {
         Some((usize::try_from(*height).ok()?, usize::try_from(*width).ok()?))
     }
 
-    /// A bound of an FP32 tensor is the nearest FP32 number: else the bound itself would be out of range.
-    fn round_bounds(&mut self) {
-        if self.datatype != Datatype::Fp32 {
-            return;
+    /// The most bytes of one element of text.
+    #[must_use]
+    pub fn text_bytes_max(&self) -> usize {
+        self.length_max.unwrap_or(TEXT_BYTES_MAX)
+    }
+
+    /// A bound is the nearest number of the tensor's datatype: else the bound itself would be out of range.
+    fn round(&mut self) {
+        let datatype = self.datatype;
+        self.minimum.iter_mut().chain(&mut self.maximum).for_each(|bound| *bound = datatype.nearest(*bound));
+        self.columns.iter_mut().for_each(|column| column.round(datatype));
+        self.values.sort();
+    }
+
+    /// Reads the rules.
+    fn relate(&mut self, at: &str) -> Result<(), ContractError> {
+        for (i, text) in self.rules.iter().enumerate() {
+            let rule = Rule::parse(text, &self.columns);
+            let invalid = |problem| ContractError::Invalid { key: format!("{at}.rules[{i}]"), problem };
+            self.relations.push(rule.map_err(invalid)?);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
-        let round = |bound: &mut f64| *bound = f64::from(*bound as f32);
-        self.minimum.iter_mut().chain(&mut self.maximum).for_each(round);
-        self.columns.iter_mut().flat_map(|column| [&mut column.min, &mut column.max]).for_each(round);
+        Ok(())
     }
 
     fn check(&self, at: &str) -> Result<(), ContractError> {
         check_shape(at, &self.shape)?;
-        let bounds = |min: f64, max: f64| min.is_finite() && max.is_finite() && min < max;
-        let range = bounds(self.minimum.unwrap_or(f64::MIN), self.maximum.unwrap_or(f64::MAX));
-        require(range, &format!("{at}.minimum"), "finite and less than `maximum`")?;
+        columns::check_bounds(&format!("{at}.minimum"), self.datatype, self.minimum, self.maximum)?;
+        self.check_text(at)?;
         if let Some(image) = &self.image {
             image.check(at, self)?;
         }
+        let key = format!("{at}.rules");
+        require(self.rules.len() <= rules::RULES_MAX, &key, "at most 256")?;
+        require(self.rules.is_empty() || !self.columns.is_empty(), &key, "rules compare `columns`")?;
         if self.columns.is_empty() {
             return Ok(());
         }
@@ -252,10 +271,24 @@ impl InputSpec {
         let unbounded = self.minimum.is_none() && self.maximum.is_none();
         require(unbounded, &key, "columns and `minimum`/`maximum` exclude each other")?;
         for (i, column) in self.columns.iter().enumerate() {
-            let key = format!("{at}.columns[{i}]");
-            require(bounds(column.min, column.max), &key, "`min` is not less than `max`")?;
-            let spread = |v: f64| v.is_finite() && v >= 0.0;
-            require(spread(column.jitter) && spread(column.step), &key, "`jitter` and `step` are 0 or more")?;
+            column.check(&format!("{at}.columns[{i}]"), self.datatype)?;
+        }
+        Ok(())
+    }
+
+    fn check_text(&self, at: &str) -> Result<(), ContractError> {
+        let key = format!("{at}.values");
+        if self.datatype != Datatype::Bytes {
+            require(self.values.is_empty(), &key, "only for BYTES; for numbers in `columns`")?;
+            return require(self.length_max.is_none(), &format!("{at}.length_max"), "only for BYTES");
+        }
+        let length = (1..=TEXT_BYTES_MAX).contains(&self.text_bytes_max());
+        require(length, &format!("{at}.length_max"), "1 to 65536 bytes")?;
+        require(self.values.len() <= columns::VALUES_MAX, &key, "at most 256")?;
+        for (i, value) in self.values.iter().enumerate() {
+            let fits = value.len() <= self.text_bytes_max() && !value.contains('\0');
+            require(fits, &key, "each within `length_max` and without NUL")?;
+            require(!self.values.iter().take(i).any(|other| other == value), &key, "one is given twice")?;
         }
         Ok(())
     }
@@ -321,6 +354,9 @@ fn check_shape(at: &str, shape: &[i64]) -> Result<(), ContractError> {
     let bounded = row_len(shape).is_some_and(|len| len <= ROW_ELEMENTS_MAX);
     require(bounded, &key, "a row holds more elements than this server can")
 }
+
+/// The most bytes that one element of text may have.
+pub const TEXT_BYTES_MAX: usize = 1 << 16;
 
 /// The largest row a contract may declare: 512 Mi elements, so that a shape never overflows later.
 const ROW_ELEMENTS_MAX: usize = 1 << 29;

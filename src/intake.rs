@@ -4,6 +4,7 @@
 //! field to mend and never shows a value. Files (DICOM, PNG, JPEG) are only received here; decoding them takes
 //! time, and happens where a request may take time ([`files::Pending::decode`]).
 
+pub mod explain;
 pub mod files;
 pub mod image;
 pub mod parameters;

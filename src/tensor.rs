@@ -3,6 +3,7 @@
 //! Architecture Invariant: no `Debug` or `Display` here prints an element. Tensors hold patient data; a log
 //! line may name a tensor, never show one.
 
+use half::{bf16, f16};
 use std::fmt;
 
 macro_rules! datatypes {
@@ -21,10 +22,10 @@ macro_rules! datatypes {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// Bytes of one element on the wire and in memory.
+            /// Bytes of one element on the wire; `None` where each has a length of its own.
             #[must_use]
-            pub fn size_bytes(self) -> usize {
-                match self { $(Self::$variant => size_of::<$element>(),)+ }
+            pub fn size_bytes(self) -> Option<usize> {
+                match self { $(Self::$variant => <$element as Element>::SIZE_BYTES,)+ }
             }
 
             /// The datatype of that protocol name.
@@ -57,6 +58,12 @@ macro_rules! datatypes {
                 match self { $(Self::$variant(v) => v.len(),)+ }
             }
 
+            /// Bytes of all elements on the wire.
+            #[must_use]
+            pub fn size_bytes(&self) -> usize {
+                match self { $(Self::$variant(v) => size_bytes(v),)+ }
+            }
+
             /// Appends `times` repetitions of all present elements.
             pub fn repeat(&mut self, times: usize) {
                 match self { $(Self::$variant(v) => {
@@ -71,8 +78,8 @@ macro_rules! datatypes {
             pub fn to_le_bytes(&self, from: usize, to: usize) -> Vec<u8> {
                 match self { $(Self::$variant(v) => {
                     let range = v.get(from..to).unwrap_or_default();
-                    let mut bytes = Vec::with_capacity(std::mem::size_of_val(range));
-                    for element in range { bytes.extend_from_slice(Wire::to_le(*element).as_ref()); }
+                    let mut bytes = Vec::with_capacity(size_bytes(range));
+                    for element in range { element.write_le(&mut bytes); }
                     bytes
                 })+ }
             }
@@ -99,10 +106,16 @@ datatypes! {
     Int32 = "INT32", i32;
     /// 64-bit signed.
     Int64 = "INT64", i64;
+    /// IEEE 754 half precision.
+    Fp16 = "FP16", f16;
+    /// The upper half of IEEE 754 single precision ("brain float").
+    Bf16 = "BF16", bf16;
     /// IEEE 754 single precision.
     Fp32 = "FP32", f32;
     /// IEEE 754 double precision.
     Fp64 = "FP64", f64;
+    /// Text in UTF-8, as in ONNX; on the wire behind its length in bytes.
+    Bytes = "BYTES", String;
 }
 
 impl fmt::Display for Datatype {
@@ -111,27 +124,103 @@ impl fmt::Display for Datatype {
     }
 }
 
-/// An element as it travels: little-endian.
-trait Wire: Copy {
-    type Bytes: AsRef<[u8]>;
-    fn to_le(self) -> Self::Bytes;
+impl Datatype {
+    /// Least and largest finite value; `None` where elements are no numbers. Those of 64-bit integers are the
+    /// nearest f64.
+    #[must_use]
+    pub fn limits(self) -> Option<(f64, f64)> {
+        match self {
+            Self::Bool | Self::Bytes => None,
+            Self::Uint8 => Some((0.0, f64::from(u8::MAX))),
+            Self::Uint16 => Some((0.0, f64::from(u16::MAX))),
+            Self::Uint32 => Some((0.0, f64::from(u32::MAX))),
+            Self::Uint64 => Some((0.0, 2_f64.powi(64))),
+            Self::Int8 => Some((f64::from(i8::MIN), f64::from(i8::MAX))),
+            Self::Int16 => Some((f64::from(i16::MIN), f64::from(i16::MAX))),
+            Self::Int32 => Some((f64::from(i32::MIN), f64::from(i32::MAX))),
+            Self::Int64 => Some((-(2_f64.powi(63)), 2_f64.powi(63))),
+            Self::Fp16 => Some((f16::MIN.to_f64(), f16::MAX.to_f64())),
+            Self::Bf16 => Some((bf16::MIN.to_f64(), bf16::MAX.to_f64())),
+            Self::Fp32 => Some((f64::from(f32::MIN), f64::from(f32::MAX))),
+            Self::Fp64 => Some((f64::MIN, f64::MAX)),
+        }
+    }
+
+    /// Whether its elements are floating-point numbers.
+    #[must_use]
+    pub fn is_real(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+
+    /// The number of this datatype that is nearest to `value`, where it is a floating-point one.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
+    pub fn nearest(self, value: f64) -> f64 {
+        match self {
+            Self::Fp16 => f16::from_f64(value).to_f64(),
+            Self::Bf16 => bf16::from_f64(value).to_f64(),
+            Self::Fp32 => f64::from(value as f32),
+            Self::Bool
+            | Self::Uint8
+            | Self::Uint16
+            | Self::Uint32
+            | Self::Uint64
+            | Self::Int8
+            | Self::Int16
+            | Self::Int32
+            | Self::Int64
+            | Self::Fp64
+            | Self::Bytes => value,
+        }
+    }
 }
 
-macro_rules! wire {
+/// An element as it travels: little-endian, and text behind its length.
+trait Element: Clone {
+    const SIZE_BYTES: Option<usize>;
+    fn len_bytes(&self) -> usize;
+    fn write_le(&self, out: &mut Vec<u8>);
+}
+
+macro_rules! numbers {
     ($($element:ty),+) => {$(
-        impl Wire for $element {
-            type Bytes = [u8; size_of::<$element>()];
-            fn to_le(self) -> Self::Bytes { self.to_le_bytes() }
+        impl Element for $element {
+            const SIZE_BYTES: Option<usize> = Some(size_of::<$element>());
+            fn len_bytes(&self) -> usize { size_of::<$element>() }
+            fn write_le(&self, out: &mut Vec<u8>) { out.extend_from_slice(&self.to_le_bytes()); }
         }
     )+};
 }
 
-wire!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
+numbers!(u8, u16, u32, u64, i8, i16, i32, i64, f16, bf16, f32, f64);
 
-impl Wire for bool {
-    type Bytes = [u8; 1];
-    fn to_le(self) -> Self::Bytes {
-        [u8::from(self)]
+impl Element for bool {
+    const SIZE_BYTES: Option<usize> = Some(1);
+    fn len_bytes(&self) -> usize {
+        1
+    }
+    fn write_le(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+}
+
+impl Element for String {
+    const SIZE_BYTES: Option<usize> = None;
+    fn len_bytes(&self) -> usize {
+        self.len().saturating_add(4)
+    }
+    fn write_le(&self, out: &mut Vec<u8>) {
+        // A length that 32 bits cannot hold comes from no tensor: intake and model outputs are far below it.
+        let length = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+fn size_bytes<T: Element>(elements: &[T]) -> usize {
+    match T::SIZE_BYTES {
+        Some(size) => elements.len().saturating_mul(size),
+        None => elements.iter().fold(0, |sum: usize, element| sum.saturating_add(element.len_bytes())),
     }
 }
 
@@ -171,7 +260,7 @@ impl Tensor {
     /// Bytes of its elements.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.data.len().saturating_mul(self.data.datatype().size_bytes())
+        self.data.size_bytes()
     }
 
     /// Elements of one row.
@@ -221,6 +310,8 @@ mod tests {
     fn debug_shows_no_values() {
         let tensor = Tensor::new(vec![1, 2], Data::Fp32(vec![41.5, 42.5])).unwrap();
         assert_eq!(format!("{tensor:?}"), "FP32[1, 2]");
+        let tensor = Tensor::new(vec![1, 1], Data::Bytes(vec!["Jane Doe".into()])).unwrap();
+        assert_eq!(format!("{tensor:?}"), "BYTES[1, 1]");
     }
 
     #[test]
@@ -228,5 +319,26 @@ mod tests {
         let data = Data::Uint16(vec![0x0102, 0x0304]);
         assert_eq!(data.to_le_bytes(1, 2), [4, 3]);
         assert!(data.to_le_bytes(1, 3).is_empty());
+    }
+
+    #[test]
+    fn text_travels_behind_its_length() {
+        let mut data = Data::Bytes(vec!["F".into(), String::new()]);
+        assert_eq!(data.to_le_bytes(0, 2), [1, 0, 0, 0, b'F', 0, 0, 0, 0]);
+        assert_eq!((data.size_bytes(), data.datatype().size_bytes()), (9, None));
+        data.repeat(2);
+        assert_eq!((data.len(), data.size_bytes()), (6, 27));
+    }
+
+    #[test]
+    fn every_datatype_is_found_by_its_name_and_knows_its_nearest_number() {
+        for datatype in Datatype::ALL {
+            assert_eq!(Datatype::parse(datatype.as_str()), Some(*datatype));
+            let (min, max) = datatype.limits().unwrap_or((0.0, 1.0));
+            assert_eq!((datatype.nearest(min), datatype.nearest(max)), (min, max), "{datatype}");
+        }
+        assert_eq!(Datatype::Fp16.nearest(0.31), 0.310_058_593_75);
+        assert_eq!(Datatype::Bf16.nearest(0.31), 0.310_546_875);
+        assert!(Datatype::Fp16.nearest(1e6).is_infinite());
     }
 }

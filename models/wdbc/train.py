@@ -62,6 +62,18 @@ def columns(names, x):
     ]
 
 
+def rules(names, x):
+    """The worst (the mean of the three largest nuclei's) of a feature is at least its mean, in every row of the data set.
+
+    At least, not more: two patients have the same worst as mean, and a feature that no nucleus shows is 0 in both.
+    """
+    index = {str(name): i for i, name in enumerate(names)}
+    features = [name.removeprefix("mean ") for name in index if name.startswith("mean ")]
+    pairs = [(f"worst {feature}", f"mean {feature}") for feature in features]
+    assert all((x[:, index[worst]] >= x[:, index[mean]]).all() for worst, mean in pairs)
+    return [f"{worst} >= {mean}" for worst, mean in pairs]
+
+
 def outwards(value, towards):
     """Round to two significant digits in one direction; 0 stays 0."""
     if value == 0:
@@ -132,7 +144,7 @@ def main():
     contract.save_tabular_contract(
         version / "contract.toml", "wdbc",
         "Malignant or benign from 30 nuclear features of a fine-needle aspirate of a breast mass; not for clinical use.",
-        limits, len(LABELS),
+        limits, rules(data.feature_names, x.astype(np.float32)), len(LABELS),
     )
     session = export.Session(version / "model.onnx")
     calibration_x, test_x = calibration_x.astype(np.float32), test_x.astype(np.float32)

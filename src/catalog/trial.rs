@@ -2,6 +2,7 @@
 
 use super::load::INLINE_MAX;
 use crate::clock;
+use crate::contract::number::Number;
 use crate::contract::{Contract, InputSpec};
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::{Perturbation, Secret};
@@ -73,14 +74,17 @@ fn run(
 }
 
 fn input(contract: &Contract, rows: usize) -> Result<Input, String> {
+    let mut contract = contract.clone();
     let mut tensors = Vec::with_capacity(contract.inputs.len());
-    for spec in &contract.inputs {
+    for spec in &mut contract.inputs {
+        // A trial is of no patient: what its columns have to do with each other does not matter to a run.
+        spec.relations.clear();
         let mut shape = vec![rows];
         shape.extend(spec.shape.iter().skip(1).filter_map(|dim| usize::try_from(*dim).ok()));
         let tensor = Tensor::new(shape, rows_within(spec, rows));
         tensors.push(tensor.ok_or("no trial input fits the contract")?);
     }
-    Input::from_tensors(contract, tensors)
+    Input::from_tensors(&contract, tensors)
         .map_err(|error| format!("no trial input fits the contract: {error}"))
 }
 
@@ -92,38 +96,81 @@ fn input(contract: &Contract, rows: usize) -> Result<Input, String> {
 )]
 fn rows_within(spec: &InputSpec, rows: usize) -> Data {
     let row_len = spec.row_len();
-    let overall = match (spec.minimum, spec.maximum) {
-        (Some(min), Some(max)) => (min, max),
-        (Some(min), None) => (min, min + 1.0),
-        (None, Some(max)) => (max - 1.0, max),
-        (None, None) => (-1.0, 1.0),
-    };
-    let value = |row: usize, i: usize| {
-        let (min, max) = spec.columns.get(i).map_or(overall, |column| (column.min, column.max));
-        let share = match (row, (row + i).is_multiple_of(2)) {
-            (0, _) => 0.5,
-            (_, true) => 0.25,
-            (_, false) => 0.75,
-        };
-        min + share * (max - min)
-    };
-    let values = (0..rows).flat_map(|row| (0..row_len).map(move |i| value(row, i)));
+    let places = (0..rows).flat_map(|row| (0..row_len).map(move |i| (row, i)));
+    if spec.datatype == Datatype::Bytes {
+        let text = spec.values.first().cloned().unwrap_or_default();
+        return Data::Bytes(vec![text; rows.saturating_mul(row_len)]);
+    }
+    let values = places.map(|(row, i)| value(spec, row, i));
     macro_rules! fill {
         ($variant:ident, $element:ty) => {
-            Data::$variant(values.map(|value| value as $element).collect())
+            Data::$variant(values.map(|value| value.value() as $element).collect())
+        };
+    }
+    // A code of many digits is not what f64 makes of it.
+    macro_rules! fill_whole {
+        ($variant:ident, $element:ty) => {
+            Data::$variant(
+                values
+                    .map(|value| match value {
+                        Number::Whole(whole) => <$element>::try_from(whole).unwrap_or_default(),
+                        Number::Real(real) => real as $element,
+                    })
+                    .collect(),
+            )
         };
     }
     match spec.datatype {
-        Datatype::Bool => Data::Bool(values.map(|value| value > 0.0).collect()),
-        Datatype::Uint8 => fill!(Uint8, u8),
-        Datatype::Uint16 => fill!(Uint16, u16),
-        Datatype::Uint32 => fill!(Uint32, u32),
-        Datatype::Uint64 => fill!(Uint64, u64),
-        Datatype::Int8 => fill!(Int8, i8),
-        Datatype::Int16 => fill!(Int16, i16),
-        Datatype::Int32 => fill!(Int32, i32),
-        Datatype::Int64 => fill!(Int64, i64),
+        Datatype::Bool => Data::Bool(values.map(|value| value.value() > 0.0).collect()),
+        Datatype::Uint8 => fill_whole!(Uint8, u8),
+        Datatype::Uint16 => fill_whole!(Uint16, u16),
+        Datatype::Uint32 => fill_whole!(Uint32, u32),
+        Datatype::Uint64 => fill_whole!(Uint64, u64),
+        Datatype::Int8 => fill_whole!(Int8, i8),
+        Datatype::Int16 => fill_whole!(Int16, i16),
+        Datatype::Int32 => fill_whole!(Int32, i32),
+        Datatype::Int64 => fill_whole!(Int64, i64),
+        Datatype::Fp16 => Data::Fp16(values.map(|value| half::f16::from_f64(value.value())).collect()),
+        Datatype::Bf16 => Data::Bf16(values.map(|value| half::bf16::from_f64(value.value())).collect()),
         Datatype::Fp32 => fill!(Fp32, f32),
         Datatype::Fp64 => fill!(Fp64, f64),
+        Datatype::Bytes => Data::Bytes(Vec::new()),
     }
+}
+
+/// The value in column `i` of a row: the nearest that its range, grid and categories allow.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a list of at most 256"
+)]
+fn value(spec: &InputSpec, row: usize, i: usize) -> Number {
+    let share = match (row, (row + i).is_multiple_of(2)) {
+        (0, _) => 0.5,
+        (_, true) => 0.25,
+        (_, false) => 0.75,
+    };
+    let Some(column) = spec.columns.get(i) else {
+        let (min, max) = match (spec.minimum, spec.maximum) {
+            (Some(min), Some(max)) => (min, max),
+            (Some(min), None) => (min, min + 1.0),
+            (None, Some(max)) => (max - 1.0, max),
+            (None, None) => (-1.0, 1.0),
+        };
+        return Number::Real(between(spec, min, max, share));
+    };
+    if let Some(value) = column.values.get((share * column.values.len() as f64) as usize) {
+        return *value;
+    }
+    if let (Some(grid), Some((first, last))) = (column.grid, column.multiples()) {
+        return Number::Real((first + share * (last - first)).round() * grid);
+    }
+    Number::Real(between(spec, column.min, column.max, share))
+}
+
+/// A number of the datatype between two bounds.
+fn between(spec: &InputSpec, min: f64, max: f64, share: f64) -> f64 {
+    let value = min * (1.0 - share) + max * share;
+    if spec.datatype.is_real() { value } else { value.round().min(max.floor()).max(min.ceil()) }
 }

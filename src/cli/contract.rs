@@ -1,11 +1,17 @@
 //! `asepsis contract`: a first contract for a model, and whether a contract can be served.
 
+mod arrays;
 mod draft;
+mod propose;
+mod sample;
 
 use super::Failure;
 use crate::contract::{Contract, ContractError};
 use crate::inference::ort::{Port, Runtime, ports};
 use crate::provenance::scan::scan;
+use crate::tensor::Tensor;
+use arrays::Arrays;
+use propose::Ranges;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,6 +33,16 @@ pub struct InitArgs {
     /// The file to write, which must not exist; else the contract is printed.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Clean data, to propose ranges from: an npz with an array of each input's name (`clean` or `input` where
+    /// there is one input), and the names of the columns as `names`.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Shares of the values below and above which data are taken for outliers.
+    #[arg(long, value_parser = quantiles, default_value = "0.001,0.999", requires = "data")]
+    quantiles: (f64, f64),
+    /// What ranges have more at both ends, in units of the range of the data.
+    #[arg(long, value_parser = margin, default_value_t = 0.25, requires = "data")]
+    margin: f64,
     /// ONNX Runtime.
     #[arg(long, default_value = ".onnxruntime/libonnxruntime.so.1.31.1")]
     library: PathBuf,
@@ -37,6 +53,24 @@ pub struct InitArgs {
 pub struct CheckArgs {
     /// The contract: models/NAME/VERSION/contract.toml.
     contract: PathBuf,
+    /// Say everything in which this sample breaks the contract: an npz with an array of each input's name, or
+    /// the JSON body of an inference request (Open Inference Protocol over REST).
+    #[arg(long)]
+    sample: Option<PathBuf>,
+    /// Show the values that break it. They are a patient's.
+    #[arg(long, requires = "sample")]
+    show_values: bool,
+}
+
+fn quantiles(text: &str) -> Result<(f64, f64), String> {
+    let parts = text.split_once(',').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+    let ordered = |(low, high): &(f64, f64)| 0.0 <= *low && low < high && *high <= 1.0;
+    parts.filter(ordered).ok_or_else(|| "two shares in order, as 0.001,0.999".to_owned())
+}
+
+fn margin(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|margin: &f64| margin.is_finite() && *margin >= 0.0);
+    number.ok_or_else(|| "0 or more".to_owned())
 }
 
 /// Runs one of the commands.
@@ -58,7 +92,11 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let session = runtime.open(&model, 1).map_err(|error| at(&error))?;
     let (inputs, outputs) = ports(&session);
     let (name, version) = identity(&args.model);
-    let text = draft::draft(&name, &version, &inputs, &outputs).map_err(|problem| at(&problem))?;
+    let proposals = match &args.data {
+        Some(path) => proposals(args, path, &inputs)?,
+        None => Vec::new(),
+    };
+    let text = draft::draft(&name, &version, (&inputs, &proposals), &outputs).map_err(|e| at(&e))?;
     Contract::parse(&text).map_err(|error| at(&error))?;
     let Some(path) = &args.out else { return Ok(out.write_all(text.as_bytes())?) };
     let mut options = OpenOptions::new();
@@ -67,6 +105,44 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     written.map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?;
     writeln!(out, "{}: complete it where it says TODO, then calibrate the model", path.display())?;
     Ok(())
+}
+
+/// What the data say of each input, in order; empty where there is no array of it.
+fn proposals(args: &InitArgs, path: &Path, inputs: &[Port]) -> Result<Vec<String>, Failure> {
+    let at = |problem: String| Failure::Other(format!("{}: {problem}", path.display()));
+    let mut arrays = Arrays::open(path).map_err(at)?;
+    let names = arrays.columns().map_err(at)?;
+    let ranges = Ranges { quantiles: args.quantiles, margin: args.margin };
+    let mut proposals = Vec::with_capacity(inputs.len());
+    for port in inputs {
+        let array = arrays.of_input(&port.name, inputs.len() == 1).map_err(at)?;
+        let (Some(array), Some(datatype)) = (array, port.datatype) else {
+            proposals.push(String::new());
+            continue;
+        };
+        let found = array.data().datatype();
+        let (shape, data) = array.into_parts();
+        let data = arrays::cast(data, datatype);
+        let tensor = data.and_then(|data| Tensor::new(shape, data));
+        let tensor = tensor.filter(|tensor| is_of(port, tensor)).ok_or_else(|| {
+            at(format!("an array of {found} that is no {datatype}{:?} for input `{}`", port.shape, port.name))
+        })?;
+        proposals.push(propose::propose(port, &tensor, &names, ranges).map_err(at)?);
+    }
+    if proposals.iter().all(String::is_empty) {
+        return Err(at("no array of an input's name, nor `clean` or `input`".into()));
+    }
+    Ok(proposals)
+}
+
+/// Whether rows are of the size that the model takes.
+fn is_of(port: &Port, tensor: &Tensor) -> bool {
+    let wanted = port
+        .shape
+        .iter()
+        .skip(1)
+        .try_fold(1_usize, |product, dim| product.checked_mul(usize::try_from(*dim).ok()?));
+    wanted == Some(tensor.row_len()) && tensor.rows() > 0
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -95,7 +171,10 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         perturbations.len(),
         contract.client_rows_max(),
     )?;
-    Ok(())
+    match &args.sample {
+        Some(path) => sample::check(&contract, path, args.show_values, out),
+        None => Ok(()),
+    }
 }
 
 /// Name and version of a model by where it lies; else by its file name, as version 1.
@@ -121,73 +200,4 @@ fn plain(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(command: &Command) -> Result<String, Failure> {
-        let mut out = Vec::new();
-        super::run(command, &mut out)?;
-        Ok(String::from_utf8(out).unwrap())
-    }
-
-    fn init(model: &str, out: Option<PathBuf>) -> Result<String, Failure> {
-        let library = PathBuf::from(".onnxruntime/libonnxruntime.so.1.31.1");
-        run(&Command::Init(InitArgs { model: model.into(), out, library }))
-    }
-
-    #[test]
-    fn a_file_that_is_no_model_and_a_contract_that_exists_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("contract.toml");
-        assert!(matches!(init("Cargo.toml", None), Err(Failure::Other(_))));
-        assert!(matches!(init("absent.onnx", None), Err(Failure::Other(_))));
-        std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(init("models/wdbc/1/model.onnx", Some(path.clone())), Err(Failure::Other(_))));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-    }
-
-    #[test]
-    fn a_contract_that_cannot_be_served_is_refused_by_line_or_key() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("contract.toml");
-        let good = std::fs::read_to_string("models/pneumonia/1/contract.toml").unwrap();
-        let check = || run(&Command::Check(CheckArgs { contract: path.clone() }));
-        for (from, to, expected) in [
-            ("name = \"pneumonia\"", "nome = \"pneumonia\"", "contract.toml:2: unknown field `nome`"),
-            ("batch_max = 256", "batch_max = 0", "contract.toml: `batch_max`: at least 1"),
-        ] {
-            std::fs::write(&path, good.replace(from, to)).unwrap();
-            let Err(Failure::Configuration(problem)) = check() else { panic!("should have been refused") };
-            assert!(problem.contains(expected), "{problem}");
-        }
-        std::fs::write(&path, good).unwrap();
-        assert!(
-            check().unwrap().starts_with("good: pneumonia/1: 1 inputs, 3 outputs (1 published), 3 copies")
-        );
-    }
-
-    #[test]
-    fn the_demo_models_get_a_contract_with_their_own_ports() {
-        for name in ["wdbc", "pneumonia", "digits"] {
-            let text = init(&format!("models/{name}/1/model.onnx"), None).unwrap();
-            let drafted = Contract::parse(&text).unwrap();
-            let shipped = std::fs::read_to_string(format!("models/{name}/1/contract.toml")).unwrap();
-            let shipped = Contract::parse(&shipped).unwrap();
-            assert_eq!((&drafted.name, &drafted.version), (&shipped.name, &shipped.version));
-            assert_eq!(drafted.outputs, shipped.outputs);
-            for (ours, theirs) in drafted.inputs.iter().zip(&shipped.inputs) {
-                assert_eq!(
-                    (&ours.name, ours.datatype, &ours.shape),
-                    (&theirs.name, theirs.datatype, &theirs.shape)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_model_outside_a_repository_is_named_after_its_file() {
-        assert_eq!(identity(Path::new("/x/my model.v2.onnx")), ("my_model.v2".into(), "1".into()));
-        assert_eq!(identity(Path::new("/x/chest/3/model.onnx")), ("chest".into(), "3".into()));
-        assert_eq!(identity(Path::new("/x/chest/03/model.onnx")), ("model".into(), "1".into()));
-    }
-}
+mod tests;

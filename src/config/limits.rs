@@ -288,7 +288,7 @@ impl Config {
             (
                 "limits.images_bytes_max",
                 wide(limits.images_bytes_max),
-                wide(limits.image_samples_max).saturating_mul(4),
+                wide(limits.of_an_image().held_max()),
                 ROTATE_BYTES_MAX,
             ),
             ("limits.in_flight_max", wide(limits.in_flight_max), 1, COUNT_MAX),

@@ -274,6 +274,8 @@ impl ImageSpec {
         }
         require(self.std.iter().all(|v| *v > 0.0), &key("std"), "more than 0")?;
         let (least, most) = self.levels(target.channels);
+        let numbers = [least, most].iter().all(|level| level.abs() <= f64::from(f32::MAX));
+        require(numbers, &key("std"), "black or white would be no FP32 number")?;
         let inside =
             input.minimum.is_none_or(|min| min <= least) && input.maximum.is_none_or(|max| most <= max);
         let problem = format!("black and white become {least} and {most}: outside `minimum` and `maximum`");
@@ -284,6 +286,9 @@ impl ImageSpec {
             require(covers, &key("shorter_side"), "at least the longer side of the tensor, at most 32768")?;
         }
         if let WindowSpec::Fixed(window) = &self.window {
+            // A PNG has no real-world values that a window could be of.
+            let dicom = self.formats == [ImageFormat::Dicom];
+            require(dicom, &key("window"), "a fixed window needs `formats = [\"dicom\"]`")?;
             require(
                 window.is_sound(),
                 &key("window"),

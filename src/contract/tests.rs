@@ -121,3 +121,102 @@ fn the_row_of_a_tensor_says_what_an_image_becomes() {
     let contract = Contract::parse(&other).unwrap();
     assert_eq!(contract.inputs[0].image.as_ref().unwrap().target(&contract.inputs[0].shape), Some(target));
 }
+
+/// The refusal of one column's keys, and of more keys of its input.
+fn table(datatype: &str, column: &str, more: &str) -> Result<Contract, ContractError> {
+    let columns = format!(
+        "columns = [{{ name = \"radius\", {column} }}, {{ name = \"b\", min = 0, max = 4 }}]\n{more}"
+    );
+    let text = GOOD.replace("perturbations = [{ kind = \"jitter\", scale = 1.0 }]", "");
+    let from = text.find("columns").unwrap();
+    let to = text.find("[[outputs]]").unwrap();
+    let text = format!("{}{columns}\n{}", &text[..from], &text[to..]);
+    Contract::parse(&text.replacen("FP32", datatype, 1).replacen("[-1, 1]", "[-1, 2]", 1))
+}
+
+#[test]
+fn columns_that_no_value_could_keep_are_refused_by_key() {
+    let codes = (0..257).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    for (datatype, column, key, problem) in [
+        ("FP32", "min = 0, max = 9, grid = 0.0", "columns[0].grid", "more than 0"),
+        ("FP32", "min = 0.1, max = 0.9, grid = 1.0", "columns[0].grid", "no multiple"),
+        ("FP32", "min = 0, max = 9, grid = 1.0, values = [1]", "columns[0].grid", "exclude each other"),
+        ("FP32", "min = 0, max = 9, values = [1, 10]", "columns[0].values", "10 is no FP32 between"),
+        ("FP32", "min = 0, max = 9, values = [1, 1.0]", "columns[0].values", "1 is given twice"),
+        ("FP32", "min = 0, max = 1e9, values = [16777217]", "columns[0].values", "16777217 is no FP32"),
+        ("INT8", "min = 0, max = 9, values = [0.5]", "columns[0].values", "0.5 is no INT8"),
+        ("INT16", &format!("min = 0, max = 999, values = [{codes}]"), "columns[0].values", "at most 256"),
+        ("UINT8", "min = 256, max = 300", "columns[0]", "no range of UINT8 numbers"),
+        ("INT32", "min = 0.2, max = 0.8", "columns[0]", "no range of INT32 numbers"),
+        ("FP32", "min = -1e300, max = 0.0", "columns[0]", "no range of FP32 numbers"),
+        ("FP16", "min = 0.0, max = 1e5", "columns[0]", "no range of FP16 numbers"),
+        ("BOOL", "min = 0, max = 1", "columns[0]", "a BOOL has no range"),
+        ("BYTES", "min = 0, max = 1", "columns[0]", "a BYTES has no range"),
+    ] {
+        let error = table(datatype, column, "").unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("`inputs[0].{key}`")) && error.contains(problem),
+            "{column}: {error}"
+        );
+    }
+    let error = table("INT64", "min = 0, max = 9007199254740993", "").unwrap_err().to_string();
+    assert!(error.contains("9007199254740993"), "{error}");
+    let good = table("UINT8", "min = 0, max = 255, values = [255, 3.0, 0]", "").unwrap();
+    let sorted = [0, 3, 255].map(number::Number::Whole);
+    assert_eq!(good.inputs[0].columns[0].values, sorted);
+}
+
+#[test]
+fn rules_that_cannot_be_read_or_kept_are_refused_by_key() {
+    for (rule, problem) in [
+        ("radius", "write `column >= column`"),
+        ("radius == b", "write `column >= column`"),
+        ("radius >= c", "there is no column `c`"),
+        ("radius >=", "there is no column ``"),
+        ("a >= b + 0.5", "there is no column `a`"),
+        ("b > b", "compares a column with itself"),
+        ("radius < b", "it never holds"),
+        ("b >= radius", "it never holds"),
+    ] {
+        let rules = format!("rules = [\"radius > b\", \"{rule}\"]");
+        let error = table("FP32", "min = 5, max = 9", &rules).unwrap_err().to_string();
+        assert!(error.contains("`inputs[0].rules[1]`") && error.contains(problem), "{rule}: {error}");
+    }
+    let twice = "min = 0, max = 9 }, { name = \"radius\", min = 0, max = 9";
+    let text = table("FP32", twice, "rules = [\"radius > b\"]").unwrap_err().to_string();
+    assert!(text.contains("one entry for each feature"), "{text}");
+    let good = table("FP32", "min = 0, max = 9", "rules = [\" radius>=b \"]").unwrap();
+    let rule = &good.inputs[0].relations[0];
+    assert_eq!((rule.left, rule.relation, rule.right), (0, rules::Relation::AtLeast, 1));
+    assert_eq!(rule.text, "radius>=b");
+}
+
+#[test]
+fn keys_of_text_and_of_numbers_are_not_mixed() {
+    let with = |datatype: &str, keys: &str| {
+        let text = GOOD.replace("perturbations = [{ kind = \"jitter\", scale = 1.0 }]", "");
+        let (from, to) = (text.find("columns").unwrap(), text.find("[[outputs]]").unwrap());
+        let text = format!("{}{keys}\n{}", &text[..from], &text[to..]);
+        Contract::parse(&text.replacen("FP32", datatype, 1)).map_err(|error| error.to_string())
+    };
+    let many = (0..257).map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
+    for (datatype, keys, problem) in [
+        ("FP32", "values = ['F']", "`inputs[0].values`: only for BYTES"),
+        ("FP32", "length_max = 3", "`inputs[0].length_max`: only for BYTES"),
+        ("FP32", "rules = ['a > b']", "`inputs[0].rules`: rules compare `columns`"),
+        ("BYTES", "minimum = 0", "`inputs[0].minimum`: a BYTES has no range"),
+        ("BYTES", "length_max = 0", "`inputs[0].length_max`: 1 to 65536"),
+        ("BYTES", "length_max = 65537", "`inputs[0].length_max`: 1 to 65536"),
+        ("BYTES", "length_max = 2\nvalues = ['abc']", "within `length_max`"),
+        ("BYTES", "values = ['a', 'a']", "given twice"),
+        ("BYTES", &format!("values = [{many}]"), "at most 256"),
+    ] {
+        let error = with(datatype, keys).unwrap_err();
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
+    let good = with("BYTES", "values = ['M', 'F']").unwrap();
+    assert_eq!(
+        (&good.inputs[0].values[..], good.inputs[0].text_bytes_max()),
+        (&["F".into(), "M".into()][..], 65_536)
+    );
+}

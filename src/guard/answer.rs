@@ -13,6 +13,7 @@ use crate::reason::Status;
 use crate::refusal::Refusal;
 use crate::tensor::Datatype;
 use bytes::Bytes;
+use half::{bf16, f16};
 
 /// An answer that may leave: made from a judgement whose verdict allows it.
 #[derive(Debug)]
@@ -119,19 +120,20 @@ fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// Every number of a tensor rounded; whole numbers stay as they are.
+/// Every number of a tensor rounded; whole numbers and text stay as they are.
 fn rounded_bytes(datatype: Datatype, bytes: &[u8]) -> Option<Vec<u8>> {
+    macro_rules! round {
+        ($element:ty, $widen:expr, $narrow:expr) => {{
+            let (values, rest) = bytes.as_chunks();
+            let round = |v| $narrow(rounded($widen(<$element>::from_le_bytes(v)))).to_le_bytes();
+            rest.is_empty().then(|| values.iter().copied().flat_map(round).collect())?
+        }};
+    }
     let bytes = match datatype {
-        Datatype::Fp32 => {
-            let (values, rest) = bytes.as_chunks();
-            let round = |v: &[u8; 4]| narrow(rounded(f64::from(f32::from_le_bytes(*v)))).to_le_bytes();
-            rest.is_empty().then(|| values.iter().flat_map(round).collect())?
-        }
-        Datatype::Fp64 => {
-            let (values, rest) = bytes.as_chunks();
-            let round = |v: &[u8; 8]| rounded(f64::from_le_bytes(*v)).to_le_bytes();
-            rest.is_empty().then(|| values.iter().flat_map(round).collect())?
-        }
+        Datatype::Fp16 => round!(f16, f64::from, f16::from_f64),
+        Datatype::Bf16 => round!(bf16, f64::from, bf16::from_f64),
+        Datatype::Fp32 => round!(f32, f64::from, narrow),
+        Datatype::Fp64 => round!(f64, std::convert::identity, std::convert::identity),
         Datatype::Bool
         | Datatype::Uint8
         | Datatype::Uint16
@@ -140,7 +142,8 @@ fn rounded_bytes(datatype: Datatype, bytes: &[u8]) -> Option<Vec<u8>> {
         | Datatype::Int8
         | Datatype::Int16
         | Datatype::Int32
-        | Datatype::Int64 => bytes.to_vec(),
+        | Datatype::Int64
+        | Datatype::Bytes => bytes.to_vec(),
     };
     Some(bytes)
 }
@@ -189,6 +192,10 @@ mod tests {
         let wanted: Vec<u8> = [0.12_f32, -1.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(rounded_bytes(Datatype::Fp32, &bytes), Some(wanted));
         assert_eq!(rounded_bytes(Datatype::Fp32, &bytes[1..]), None);
+        let half = |v: f64| f16::from_f64(v).to_le_bytes().to_vec();
+        assert_eq!(rounded_bytes(Datatype::Fp16, &half(0.123_456)), Some(half(0.12)));
+        let brain = |v: f64| bf16::from_f64(v).to_le_bytes().to_vec();
+        assert_eq!(rounded_bytes(Datatype::Bf16, &brain(0.8765)), Some(brain(0.88)));
         assert_eq!(rounded_bytes(Datatype::Int64, &[1, 2]), Some(vec![1, 2]));
     }
 }

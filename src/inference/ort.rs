@@ -316,13 +316,16 @@ fn datatype(element: TensorElementType) -> Option<Datatype> {
         TensorElementType::Int16 => Some(Datatype::Int16),
         TensorElementType::Int32 => Some(Datatype::Int32),
         TensorElementType::Int64 => Some(Datatype::Int64),
+        TensorElementType::Float16 => Some(Datatype::Fp16),
+        TensorElementType::Bfloat16 => Some(Datatype::Bf16),
         TensorElementType::Float32 => Some(Datatype::Fp32),
         TensorElementType::Float64 => Some(Datatype::Fp64),
+        TensorElementType::String => Some(Datatype::Bytes),
         _ => None,
     }
 }
 
-/// A tensor as ONNX Runtime reads it, in place.
+/// A tensor as ONNX Runtime reads it: in place, but for text, which it keeps as strings of its own.
 fn view(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     macro_rules! view {
         ($values:expr) => {
@@ -339,18 +342,23 @@ fn view(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         Data::Int16(values) => view!(values),
         Data::Int32(values) => view!(values),
         Data::Int64(values) => view!(values),
+        Data::Fp16(values) => view!(values),
+        Data::Bf16(values) => view!(values),
         Data::Fp32(values) => view!(values),
         Data::Fp64(values) => view!(values),
+        Data::Bytes(values) => {
+            Ok(ort::value::Tensor::from_string_array((tensor.shape(), values.as_slice()))?.into())
+        }
     }
 }
 
 /// A copy of an output, which otherwise lives in the session.
 fn copy(value: &DynValue) -> Option<Tensor> {
+    let sizes = |shape: &[i64]| shape.iter().map(|dim| usize::try_from(*dim).ok()).collect::<Option<_>>();
     macro_rules! copy {
         ($variant:ident, $element:ty) => {{
             let (shape, values) = value.try_extract_tensor::<$element>().ok()?;
-            let shape = shape.iter().map(|dim| usize::try_from(*dim).ok()).collect::<Option<_>>()?;
-            Tensor::new(shape, Data::$variant(values.to_vec()))
+            Tensor::new(sizes(shape)?, Data::$variant(values.to_vec()))
         }};
     }
     match datatype(value.dtype().tensor_type()?)? {
@@ -363,7 +371,14 @@ fn copy(value: &DynValue) -> Option<Tensor> {
         Datatype::Int16 => copy!(Int16, i16),
         Datatype::Int32 => copy!(Int32, i32),
         Datatype::Int64 => copy!(Int64, i64),
+        Datatype::Fp16 => copy!(Fp16, half::f16),
+        Datatype::Bf16 => copy!(Bf16, half::bf16),
         Datatype::Fp32 => copy!(Fp32, f32),
         Datatype::Fp64 => copy!(Fp64, f64),
+        Datatype::Bytes => {
+            // `None` for what is no UTF-8, which breaks the contract.
+            let (shape, values) = value.try_extract_strings().ok()?;
+            Tensor::new(sizes(shape)?, Data::Bytes(values))
+        }
     }
 }

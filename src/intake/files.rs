@@ -6,10 +6,9 @@ use super::{Input, IntakeError, prepare, refuse, tensor, values};
 use crate::clock::{Deadline, Now};
 use crate::contract::image::{Frame, ImageSpec, Target};
 use crate::contract::{Contract, InputSpec};
-use crate::proto::InferTensorContents;
 use crate::reason::Reason;
 use crate::tensor::{Data, Tensor};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -181,20 +180,15 @@ impl Files {
     ) -> Result<Self, IntakeError> {
         let (field, files) = match source {
             values::Source::Raw(raw) => {
-                let field = format!("raw_input_contents[{at}]");
-                (field.clone(), elements(raw.clone(), rows, &field)?)
+                let places = values::elements::split(raw, rows, at)?;
+                let files = places.into_iter().map(|place| raw.slice(place)).collect();
+                (format!("raw_input_contents[{at}]"), files)
             }
             values::Source::Typed(contents) => {
-                let field = format!("inputs[{at}].contents.bytes_contents");
-                let files =
-                    contents.map_or(&[][..], |contents: &InferTensorContents| &contents.bytes_contents);
-                (field, files.to_vec())
+                let files = values::decode::typed_bytes(at, contents, rows)?.to_vec();
+                (format!("inputs[{at}].contents.bytes_contents"), files)
             }
         };
-        if files.len() != rows {
-            let problem = format!("{} elements; the shape needs {rows}", files.len());
-            return Err(refuse(Reason::BadContent, field, problem));
-        }
         Ok(Self { at, field, files, frame })
     }
 
@@ -242,66 +236,4 @@ pub(super) fn frame_of(spec: &ImageSpec, at: usize, frame: Option<u64>) -> Resul
     }
     let number = u32::try_from(frame).ok().filter(|frame| *frame > 0);
     number.map(Some).ok_or_else(|| refuse(Reason::BadParameter, field(), "frames are counted from 1"))
-}
-
-/// The elements of a BYTES tensor: each a little-endian length of four bytes, then so many bytes. They share the
-/// buffer they came in.
-pub(super) fn elements(mut raw: Bytes, rows: usize, field: &str) -> Result<Vec<Bytes>, IntakeError> {
-    let bad = |problem: String| refuse(Reason::BadContent, field, problem);
-    let mut elements = Vec::with_capacity(rows.min(raw.len() / 4));
-    while !raw.is_empty() {
-        if elements.len() == rows {
-            return Err(bad(format!(
-                "bytes behind element {}, the last by the shape",
-                rows.saturating_sub(1)
-            )));
-        }
-        let length = raw.try_get_u32_le().ok().and_then(|length| usize::try_from(length).ok());
-        let element = length.filter(|length| *length <= raw.len()).map(|length| raw.split_to(length));
-        elements.push(element.ok_or_else(|| {
-            let problem = format!("element {} is longer than what is left", elements.len());
-            bad(format!("{problem}; each begins with its length in four bytes, little-endian"))
-        })?);
-    }
-    Ok(elements)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn framed(elements: &[&[u8]]) -> Bytes {
-        let length = |element: &[u8]| u32::try_from(element.len()).unwrap().to_le_bytes();
-        elements.iter().flat_map(|element| [&length(element)[..], element].concat()).collect()
-    }
-
-    #[test]
-    fn lengths_that_lie_are_refused_without_what_they_are_about() {
-        for (raw, problem) in [
-            (Bytes::from_static(&[5, 0, 0, 0, 1, 2]), "element 0 is longer than what is left"),
-            (Bytes::from_static(&[5, 0, 0]), "element 0 is longer"),
-            (Bytes::from_static(&[255; 8]), "element 0 is longer"),
-            (framed(&[b"a", b"b"]), "bytes behind element 0"),
-        ] {
-            let error = elements(raw, 1, "raw_input_contents[0]").unwrap_err();
-            assert!(error.problem.contains(problem), "{error}");
-            assert_eq!((error.reason, error.field.as_str()), (Reason::BadContent, "raw_input_contents[0]"));
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn what_was_framed_is_taken_apart_again(
-            sent in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..20), 0..6),
-        ) {
-            let sent: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
-            let taken = elements(framed(&sent), sent.len(), "x").unwrap();
-            proptest::prop_assert!(taken.iter().eq(sent.iter()));
-        }
-
-        #[test]
-        fn any_bytes_are_taken_apart_or_refused(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
-            let _ = elements(Bytes::from(raw), 3, "x");
-        }
-    }
 }

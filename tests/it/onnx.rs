@@ -13,6 +13,9 @@ permissions = [{ rpcs = ["*"], models = ["*"] }]
 /// Element types of `onnx.proto`.
 pub const FLOAT: u64 = 1;
 pub const INT64: u64 = 7;
+pub const STRING: u64 = 8;
+pub const FLOAT16: u64 = 10;
+pub const BFLOAT16: u64 = 16;
 
 /// Makes a sidecar serve this model and nothing else; gives the version's directory.
 pub fn serve(config: &mut Config, name: &str, model: &[u8], contract: &str) -> PathBuf {
@@ -72,7 +75,12 @@ pub fn input(name: &str, element: u64, width: usize) -> Vec<u8> {
 
 /// An FP32 output of the graph, a batch of `width` elements.
 pub fn output(name: &str, width: usize) -> Vec<u8> {
-    bytes(12, &port(name, FLOAT, width))
+    output_of(name, FLOAT, width)
+}
+
+/// An output of another element type.
+pub fn output_of(name: &str, element: u64, width: usize) -> Vec<u8> {
+    bytes(12, &port(name, element, width))
 }
 
 fn port(name: &str, element: u64, width: usize) -> Vec<u8> {

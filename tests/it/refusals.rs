@@ -57,6 +57,26 @@ fn shapes_and_names() -> Vec<Case> {
         ),
         case("one column less", |r| r.inputs[0].shape = vec![1, 29], "bad_shape", Some("inputs[0].shape[1]")),
         case("one axis more", |r| r.inputs[0].shape = vec![1, 1, 30], "bad_shape", Some("inputs[0].shape")),
+        case("no shape", |r| r.inputs[0].shape.clear(), "bad_shape", Some("inputs[0].shape")),
+        case("no columns", |r| r.inputs[0].shape = vec![1, 0], "bad_shape", Some("inputs[0].shape[1]")),
+        case(
+            "negative columns",
+            |r| r.inputs[0].shape = vec![1, -30],
+            "bad_shape",
+            Some("inputs[0].shape[1]"),
+        ),
+        case(
+            "columns that wrap at 2^64",
+            |r| r.inputs[0].shape = vec![1, i64::MIN],
+            "bad_shape",
+            Some("inputs[0].shape[1]"),
+        ),
+        case(
+            "a batch below all",
+            |r| r.inputs[0].shape = vec![i64::MIN, 30],
+            "bad_shape",
+            Some("inputs[0].shape[0]"),
+        ),
         case("negative batch", |r| r.inputs[0].shape = vec![-1, 30], "bad_shape", Some("inputs[0].shape[0]")),
         case("empty batch", |r| r.inputs[0].shape = vec![0, 30], "bad_shape", Some("inputs[0].shape[0]")),
         case(
@@ -125,6 +145,12 @@ fn contents() -> Vec<Case> {
             |r| set_value(r, 0, f32::INFINITY),
             "non_finite",
             Some("inputs[0][0][0] (mean radius)"),
+        ),
+        case(
+            "a subnormal number",
+            |r| set_value(r, 6, f32::from_bits(0x807F_FFFF)),
+            "out_of_range",
+            Some("inputs[0][0][6] (mean concavity)"),
         ),
         case(
             "below the clinical range",

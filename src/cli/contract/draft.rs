@@ -5,10 +5,16 @@ use crate::contract::Meaning;
 use crate::tensor::Datatype;
 
 /// The most columns that are listed one a line.
-const COLUMNS_LISTED_MAX: i64 = 512;
+pub(super) const COLUMNS_LISTED_MAX: i64 = 512;
 
-/// The draft, or why no contract could serve the model.
-pub(super) fn draft(name: &str, version: &str, inputs: &[Port], outputs: &[Port]) -> Result<String, String> {
+/// The draft, or why no contract could serve the model. Inputs stand beside what clean data say of them, empty
+/// where they say nothing.
+pub(super) fn draft(
+    name: &str,
+    version: &str,
+    (inputs, proposals): (&[Port], &[String]),
+    outputs: &[Port],
+) -> Result<String, String> {
     let mut text = format!(
         "# What version {version} of this model accepts, publishes and is checked with. Drafted from the model\n\
          # file, which knows nothing of what its values mean: complete it where it says TODO.\n\
@@ -20,9 +26,9 @@ pub(super) fn draft(name: &str, version: &str, inputs: &[Port], outputs: &[Port]
         quoted(name),
         quoted(version),
     );
-    for port in inputs {
+    for (at, port) in inputs.iter().enumerate() {
         let datatype = served("input", port)?;
-        input(&mut text, port, datatype);
+        input(&mut text, port, datatype, proposals.get(at).map_or("", String::as_str));
     }
     let meanings = meanings(outputs);
     let published = |at: usize| {
@@ -42,7 +48,8 @@ fn served(kind: &str, port: &Port) -> Result<Datatype, String> {
     let Port { name, datatype, shape } = port;
     let datatype = datatype.ok_or_else(|| {
         format!(
-            "{kind} `{name}` is of a type that is not served; export it as FP32, FP64, an integer or BOOL"
+            "{kind} `{name}` is of a type that is not served; export it with FP16, BF16, FP32, FP64, \
+             integers, BOOL or text"
         )
     })?;
     match shape.split_first() {
@@ -76,9 +83,18 @@ fn meanings(outputs: &[Port]) -> Vec<Option<Meaning>> {
     found
 }
 
-fn input(text: &mut String, port: &Port, datatype: Datatype) {
-    push(text, format_args!("\n[[inputs]]\n{}", port_keys(port, datatype)));
-    if datatype == Datatype::Bool {
+fn input(text: &mut String, port: &Port, datatype: Datatype, proposal: &str) {
+    push(text, format_args!("\n[[inputs]]\n{}{proposal}", port_keys(port, datatype)));
+    if datatype == Datatype::Bool || !proposal.is_empty() {
+        return;
+    }
+    if datatype == Datatype::Bytes {
+        push(
+            text,
+            "# TODO: what an element may be. Without these, any text of up to 65,536 bytes is taken.\n\
+             # length_max = 16           # bytes in UTF-8\n\
+             # values = [\"F\", \"M\"]\n",
+        );
         return;
     }
     push(
@@ -87,11 +103,12 @@ fn input(text: &mut String, port: &Port, datatype: Datatype) {
          # minimum = 0.0\n\
          # maximum = 1.0\n",
     );
-    if datatype == Datatype::Fp32 || datatype == Datatype::Fp64 {
+    if datatype.is_real() {
         push(
             text,
             "# accepts_nan = false       # true only if the model knows what to do with NaN\n\
-             # accepts_infinity = false\n",
+             # accepts_infinity = false\n\
+             # accepts_subnormal = false\n",
         );
     }
     if let [_, features] = *port.shape.as_slice()
@@ -100,7 +117,8 @@ fn input(text: &mut String, port: &Port, datatype: Datatype) {
         push(
             text,
             "# TODO: or, for a table, the clinically possible range of each feature instead of one for all. jitter: one\n\
-             # standard deviation of its measurement error; step: the precision it is read to; both in its unit.\n\
+             # standard deviation of its measurement error; step: the precision it is read to; both in its unit. Also: grid = 1.0 for\n\
+             # whole numbers, or values = [0, 1, 2] for a category.\n\
              # columns = [\n",
         );
         for feature in 1..=features {
@@ -109,7 +127,10 @@ fn input(text: &mut String, port: &Port, datatype: Datatype) {
             );
             push(text, column);
         }
-        push(text, "# ]\n");
+        push(
+            text,
+            "# ]\n# rules = [\"feature 2 >= feature 1\"]   # what must hold between the columns of a row\n",
+        );
     }
 }
 
@@ -164,11 +185,11 @@ fn port_keys(port: &Port, datatype: Datatype) -> String {
 }
 
 /// As a TOML string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn push(text: &mut String, more: impl std::fmt::Display) {
+pub(super) fn push(text: &mut String, more: impl std::fmt::Display) {
     text.push_str(&more.to_string());
 }
 
@@ -182,7 +203,7 @@ mod tests {
     }
 
     fn contract(inputs: &[Port], outputs: &[Port]) -> Contract {
-        let text = draft("m", "1", inputs, outputs).unwrap();
+        let text = draft("m", "1", (inputs, &[]), outputs).unwrap();
         Contract::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
@@ -196,14 +217,14 @@ mod tests {
             (&[-1, 0], "only the batch"),
         ] {
             let bad = port("y", Datatype::Fp32, shape);
-            let problem =
-                draft("m", "1", &[good.clone(), bad.clone()], std::slice::from_ref(&good)).unwrap_err();
+            let problem = draft("m", "1", (&[good.clone(), bad.clone()], &[]), std::slice::from_ref(&good))
+                .unwrap_err();
             assert!(problem.contains("input `y`") && problem.contains(reason), "{problem}");
-            let problem = draft("m", "1", std::slice::from_ref(&good), &[bad]).unwrap_err();
+            let problem = draft("m", "1", (std::slice::from_ref(&good), &[]), &[bad]).unwrap_err();
             assert!(problem.contains("output `y`") && problem.contains(reason), "{problem}");
         }
         let text = Port { name: "text".into(), datatype: None, shape: vec![-1, 1] };
-        assert!(draft("m", "1", &[text], &[good]).unwrap_err().contains("`text` is of a type"));
+        assert!(draft("m", "1", (&[text], &[]), &[good]).unwrap_err().contains("`text` is of a type"));
     }
 
     #[test]
@@ -236,13 +257,14 @@ mod tests {
     #[test]
     fn what_is_left_to_the_owner_parses_once_it_is_filled_in() {
         let inputs = [port("features", Datatype::Fp32, &[-1, 4])];
-        let text = draft("m", "1", &inputs, &[port("probabilities", Datatype::Fp32, &[-1, 2])]).unwrap();
+        let text =
+            draft("m", "1", (&inputs, &[]), &[port("probabilities", Datatype::Fp32, &[-1, 2])]).unwrap();
         let uncommented: Vec<_> = text
             .lines()
             .filter(|line| !line.contains("minimum") && !line.contains("maximum") && !line.contains("labels"))
             .filter(|line| !line.starts_with("# description"))
             .map(|line| {
-                let keys = ["# columns", "#   {", "# ]", "# [[", "# kind", "# scale", "# accepts"];
+                let keys = ["# columns", "#   {", "# ]", "# [[", "# kind", "# scale", "# accepts", "# rules"];
                 if keys.iter().any(|key| line.starts_with(key)) { &line[2..] } else { line }
             })
             .collect();

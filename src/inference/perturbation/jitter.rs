@@ -59,14 +59,7 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<Column> {
-        let column = |jitter: f64| Column {
-            name: "a".into(),
-            unit: String::new(),
-            min: 0.0,
-            max: 100.0,
-            jitter,
-            step: 0.0,
-        };
+        let column = |jitter: f64| Column { name: "a".into(), max: 100.0, jitter, ..Column::default() };
         vec![column(1.0), column(0.0)]
     }
 

@@ -41,8 +41,7 @@ mod tests {
 
     #[test]
     fn rounds_to_the_step_and_leaves_columns_without_one() {
-        let column =
-            |step| Column { name: "a".into(), unit: String::new(), min: 0.0, max: 1.0, jitter: 0.0, step };
+        let column = |step| Column { name: "a".into(), max: 1.0, step, ..Column::default() };
         let mut out = [0.0; 2];
         Round::new(0, &[column(0.25), column(0.0)]).perturb(&[0.3, 0.3], 0, &mut out);
         assert_eq!(out, [0.25, 0.3]);

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// them.
 const BYTES_PER_SAMPLE: usize = 4;
 
+/// And so many more, whatever its size: tables, rows on their way, inflated headers.
+const BYTES_BESIDE: usize = 16 << 20;
+
 /// Hard limits of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -36,6 +39,14 @@ pub struct Budget {
     store: Arc<Store>,
     held: usize,
     deadline: Deadline,
+}
+
+impl Limits {
+    /// The most that decoding one file holds, in bytes.
+    #[must_use]
+    pub fn held_max(&self) -> usize {
+        self.samples_max.saturating_mul(BYTES_PER_SAMPLE).saturating_add(BYTES_BESIDE)
+    }
 }
 
 impl Store {
@@ -86,7 +97,7 @@ impl Budget {
     /// # Errors
     /// `ImageTooLarge`: this file alone would hold too much. `Overloaded`: all of them together would.
     pub fn hold(&mut self, bytes: usize) -> Result<(), ImageError> {
-        let most = self.limits.samples_max.saturating_mul(BYTES_PER_SAMPLE);
+        let most = self.limits.held_max();
         let held = self.held.checked_add(bytes).filter(|held| *held <= most);
         let held = held.ok_or_else(|| ImageError::too_large("decoding it takes more memory than allowed"))?;
         let less = |free: usize| free.checked_sub(bytes);
@@ -175,8 +186,8 @@ mod tests {
         let mut one = budget();
         assert!(one.room::<u16>(40).is_ok());
         assert!(
-            one.hold(1).is_err_and(|e| e.reason == Reason::ImageTooLarge),
-            "4 bytes a sample are the most"
+            one.hold(BYTES_BESIDE + 1).is_err_and(|e| e.reason == Reason::ImageTooLarge),
+            "4 bytes a sample, and what is beside them, are the most"
         );
         let mut other = budget();
         assert!(other.hold(21).is_err_and(|e| e.reason == Reason::Overloaded), "80 of 100 are taken");

@@ -203,7 +203,10 @@ fn data_type(datatype: Datatype) -> DataType {
         Datatype::Int16 => DataType::TypeInt16,
         Datatype::Int32 => DataType::TypeInt32,
         Datatype::Int64 => DataType::TypeInt64,
+        Datatype::Fp16 => DataType::TypeFp16,
+        Datatype::Bf16 => DataType::TypeBf16,
         Datatype::Fp32 => DataType::TypeFp32,
         Datatype::Fp64 => DataType::TypeFp64,
+        Datatype::Bytes => DataType::TypeString,
     }
 }
