@@ -285,16 +285,6 @@ impl ImageSpec {
             let covers = side >= target.width.max(target.height) && side <= 1 << 15;
             require(covers, &key("shorter_side"), "at least the longer side of the tensor, at most 32768")?;
         }
-        if let WindowSpec::Fixed(window) = &self.window {
-            // A PNG has no real-world values that a window could be of.
-            let dicom = self.formats == [ImageFormat::Dicom];
-            require(dicom, &key("window"), "a fixed window needs `formats = [\"dicom\"]`")?;
-            require(
-                window.is_sound(),
-                &key("window"),
-                "finite, and a `width` above 0 (`linear`: at least 1)",
-            )?;
-        }
         let of_dicom = [
             ("modalities", &self.modalities),
             ("sop_classes", &self.sop_classes),
@@ -306,6 +296,16 @@ impl ImageSpec {
             // A PNG has no modality: it would slip past what the owner requires.
             let only = values.is_empty() || self.formats == [ImageFormat::Dicom];
             require(only, &key(name), "only DICOM files can be asked for it: set `formats = [\"dicom\"]`")?;
+        }
+        if let WindowSpec::Fixed(window) = &self.window {
+            // A PNG has no real-world values that a window could be of.
+            let dicom = self.formats == [ImageFormat::Dicom];
+            require(dicom, &key("window"), "a fixed window needs `formats = [\"dicom\"]`")?;
+            require(
+                window.is_sound(),
+                &key("window"),
+                "finite, and a `width` above 0 (`linear`: at least 1)",
+            )?;
         }
         Ok(())
     }

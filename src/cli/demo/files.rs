@@ -68,7 +68,7 @@ pub fn executable(levels: &[f32], side: usize) -> Vec<u8> {
 /// # Errors
 /// Compressing failed, which it does not.
 pub fn bomb() -> io::Result<Vec<u8>> {
-    let mut deflate = Compress::new(Compression::fast(), false);
+    let mut deflate = Compress::new(Compression::best(), false);
     let mut block = |flush| {
         let mut block = Vec::with_capacity(STEP);
         deflate.compress_vec(&vec![0; STEP], &mut block, flush).map_err(io::Error::other)?;

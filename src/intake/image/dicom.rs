@@ -32,6 +32,7 @@ pub(crate) mod writer;
 use super::codestream::{self, Codec, CodestreamColour, Expected};
 use super::{Budget, Decoded, Format, ImageError, Raster, Samples, Tone, Wanted};
 use crate::contract::image::ImageFormat;
+use crate::reason::Reason;
 use data_set::{DataSet, Pixels};
 use places::Place;
 use sample::Sample;
@@ -62,6 +63,10 @@ impl Format for Dicom {
             part10.data_set
         };
         let data_set = DataSet::read(data_set, part10.syntax, wanted, budget)?;
+        if data_set.padding_is_used && !part10.is_tiff {
+            let problem = format!("the padding {} is not zeros", places::PADDING);
+            return Err(ImageError::new(Reason::Polyglot, problem));
+        }
         let top = data_set.at(Place::Top);
         subject::check(&top, wanted.spec)?;
         let pixels = data_set.pixels.ok_or_else(|| ImageError::bad("a DICOM file without pixel data"))?;

@@ -24,6 +24,8 @@ const STEPS_PER_LOOK: usize = 1024;
 pub(super) struct DataSet<'a> {
     places: [Attributes<'a>; Place::COUNT],
     pub(super) pixels: Option<Pixels<'a>>,
+    /// Whether the padding behind everything (FFFC,FFFC) holds something: the directory of a TIFF, where there is one.
+    pub(super) padding_is_used: bool,
 }
 
 /// Pixel Data (7FE0,0010).
@@ -82,7 +84,7 @@ impl<'a> DataSet<'a> {
     ) -> Result<Self, ImageError> {
         let mut walk = Walk {
             cursor: Cursor::new(data_set),
-            found: DataSet { places: Default::default(), pixels: None },
+            found: DataSet { places: Default::default(), pixels: None, padding_is_used: false },
             levels: Vec::with_capacity(2 * DEPTH_MAX + 1),
             syntax,
             wanted,
@@ -240,9 +242,8 @@ impl Walk<'_, '_> {
             return Err(ImageError::bad(format!("{} is no sequence and has no defined length", head.tag)));
         };
         let bytes = self.cursor.take(length, level.end)?;
-        if top && head.tag == places::PADDING && bytes.iter().any(|byte| *byte != 0) {
-            let problem = format!("the padding {} is not zeros", head.tag);
-            return Err(ImageError::new(Reason::Polyglot, problem));
+        if top && head.tag == places::PADDING {
+            self.found.padding_is_used |= bytes.iter().any(|byte| *byte != 0);
         }
         if reads {
             let value = Value { tag: head.tag, vr: head.vr, encoding: level.encoding, bytes };

@@ -18,8 +18,8 @@ const TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 /// Beginnings of files of other kinds. A preamble that is not zeros is else left alone: the standard allows it,
 /// and honest writers leave some bytes there.
 ///
-/// Executables are CVE-2019-11687. TIFF is what PS3.10 section 7.1 gives the preamble as a use for; such a file
-/// is two images in one, of which another program may show the other one.
+/// Executables are CVE-2019-11687. TIFF is not among them: PS3.10 section 7.1 names it as what the preamble is for,
+/// and scanners of slides write such files. Of its two halves the DICOM one is read.
 const OTHERS: &[&[u8]] = &[
     b"MZ",
     b"ZM",
@@ -34,10 +34,6 @@ const OTHERS: &[&[u8]] = &[
     b"dex\n",
     b"#!",
     b"!<arch>",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
     b"\x89PNG",
     b"\xff\xd8\xff",
     b"GIF8",
@@ -56,11 +52,16 @@ const OTHERS: &[&[u8]] = &[
     b"<",
 ];
 
+/// Beginnings of a TIFF file, in both byte orders and sizes.
+const TIFF: &[&[u8]] = &[b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
+
 /// A file whose outer parts are as they should be.
 pub(super) struct Part10<'a> {
     pub(super) syntax: Syntax,
     /// Everything behind the file meta information.
     pub(super) data_set: &'a [u8],
+    /// Whether it is a TIFF file, too.
+    pub(super) is_tiff: bool,
 }
 
 /// Whether the file says that it is one.
@@ -86,7 +87,8 @@ pub(super) fn read(file: &[u8]) -> Result<Part10<'_>, ImageError> {
     }
     let (meta, data_set) = split(rest)?;
     let syntax = transfer_syntax(meta)?;
-    Ok(Part10 { syntax, data_set })
+    let is_tiff = TIFF.iter().any(|tiff| preamble.starts_with(tiff));
+    Ok(Part10 { syntax, data_set, is_tiff })
 }
 
 /// The file meta information behind its length, and the data set.
