@@ -100,6 +100,13 @@ impl Budget {
         Ok(())
     }
 
+    /// Gives back bytes that were held, when what they were for has been dropped.
+    pub fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        self.held -= bytes;
+        self.store.free.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Room for so many elements, which the budget holds from now on.
     ///
     /// # Errors
@@ -146,9 +153,9 @@ impl Drop for Budget {
 impl Budget {
     /// For tests: `samples_max` samples, plenty of everything else.
     pub(crate) fn trial(samples_max: usize) -> Self {
-        let limits = Limits { bytes_max: 64 << 20, samples_max, time_max: Duration::from_secs(60) };
+        let limits = Limits { bytes_max: 64 << 20, samples_max, time_max: Duration::from_mins(1) };
         let now = Now::read();
-        let deadline = Deadline::after(now, Duration::from_secs(60));
+        let deadline = Deadline::after(now, Duration::from_mins(1));
         Self::new(limits, &Arc::new(Store::new(1 << 30)), now, deadline)
     }
 }
@@ -169,9 +176,9 @@ mod tests {
     #[test]
     fn memory_is_taken_before_it_is_allocated_and_given_back() {
         let store = Arc::new(Store::new(100));
-        let limits = Limits { bytes_max: 1, samples_max: 20, time_max: Duration::from_secs(60) };
+        let limits = Limits { bytes_max: 1, samples_max: 20, time_max: Duration::from_mins(1) };
         let now = Now::read();
-        let budget = || Budget::new(limits, &store, now, Deadline::after(now, Duration::from_secs(60)));
+        let budget = || Budget::new(limits, &store, now, Deadline::after(now, Duration::from_mins(1)));
         let mut one = budget();
         assert!(one.room::<u16>(40).is_ok());
         assert!(
@@ -183,6 +190,8 @@ mod tests {
         assert!(other.hold(20).is_ok());
         drop(one);
         assert!(other.hold(60).is_ok());
+        other.give_back(usize::MAX);
+        assert!(budget().hold(80).is_ok(), "no more and no less than was held is given back");
     }
 
     #[test]
