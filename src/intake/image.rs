@@ -7,6 +7,7 @@
 pub mod budget;
 pub(crate) mod codestream;
 pub mod dicom;
+mod exif;
 pub mod jpeg;
 pub mod png;
 
@@ -148,6 +149,24 @@ pub struct ImageError {
     pub reason: Reason,
     /// What to mend: structure alone (sizes, kinds, tags), never the value of an attribute of a patient.
     pub problem: Cow<'static, str>,
+}
+
+/// Refuses a frame that a format of one picture does not have.
+fn only_frame(wanted: &Wanted<'_>) -> Result<(), ImageError> {
+    if wanted.frame.is_some_and(|frame| frame != 1) {
+        return Err(ImageError::bad("it has one frame; leave `frame` out"));
+    }
+    Ok(())
+}
+
+/// Refuses bytes behind the end of an image, but for padding: bytes of zeros or of ones, which no other format can
+/// be made of.
+fn check_padding(behind: &[u8]) -> Result<(), ImageError> {
+    if behind.iter().all(|byte| matches!(byte, 0 | 0xff)) {
+        return Ok(());
+    }
+    let problem = "there are bytes behind the end of the image; send the image alone";
+    Err(ImageError::new(Reason::Polyglot, problem))
 }
 
 impl ImageError {

@@ -111,6 +111,13 @@ impl Budget {
         Ok(())
     }
 
+    /// Gives back bytes that were held, when what they were for has been dropped.
+    pub fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        self.held -= bytes;
+        self.store.free.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Room for so many elements, which the budget holds from now on.
     ///
     /// # Errors
@@ -194,6 +201,8 @@ mod tests {
         assert!(other.hold(20).is_ok());
         drop(one);
         assert!(other.hold(60).is_ok());
+        other.give_back(usize::MAX);
+        assert!(budget().hold(80).is_ok(), "no more and no less than was held is given back");
     }
 
     #[test]

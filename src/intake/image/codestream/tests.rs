@@ -1,0 +1,308 @@
+//! Promises of the codestream decoders. JPEG 2000 files and their pixels are OpenJPEG's (`tests/fixtures/images`);
+//! lossless JPEG is encoded here.
+
+use super::*;
+use crate::clock::{Deadline, Now};
+use crate::intake::image::{Limits, Store};
+use crate::reason::Reason;
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../../tests/fixtures/images/", $name)).as_slice()
+    };
+}
+
+const GREY: &[u8] = fixture!("j2k_grey_8.j2k");
+const SIGNED: &[u8] = fixture!("j2k_signed_16.j2k");
+const COLOUR: &[u8] = fixture!("j2k_colour.j2k");
+const LOSSY: &[u8] = fixture!("j2k_lossy_12.j2k");
+const GREY_8: Expected = Expected { width: 33, height: 32, channels: 1, bits: 8, signed: false };
+const SIGNED_16: Expected = Expected { bits: 16, signed: true, ..GREY_8 };
+const COLOUR_8: Expected = Expected { channels: 3, ..GREY_8 };
+/// The JPEG files are smaller.
+const JPEG_8: Expected = Expected { width: 21, height: 13, ..GREY_8 };
+const JPEG_COLOUR_8: Expected = Expected { channels: 3, ..JPEG_8 };
+const GREY_16: Expected = Expected { bits: 16, ..GREY_8 };
+
+fn read(codec: Codec, frame: &[u8], expected: &Expected) -> Result<Samples, ImageError> {
+    let colour = if expected.channels == 1 { CodestreamColour::Grey } else { CodestreamColour::Rgb };
+    decode(codec, frame, expected, colour, &mut Budget::trial(1 << 16))
+}
+
+fn jpeg2000(frame: &[u8], expected: &Expected) -> Result<Samples, ImageError> {
+    read(Codec::Jpeg2000, frame, expected)
+}
+
+/// The file with bytes at `offset` behind a marker set.
+fn with_bytes(file: &[u8], marker: u8, offset: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    let at = file.windows(2).position(|pair| pair == [0xff, marker]).unwrap() + 1 + offset;
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    file
+}
+
+#[test]
+fn a_codestream_that_is_not_what_the_header_says_is_refused() {
+    let wrong = [
+        Expected { width: 34, ..GREY_8 },
+        Expected { height: 31, ..GREY_8 },
+        Expected { signed: true, ..GREY_8 },
+        Expected { bits: 32, ..GREY_8 },
+        COLOUR_8,
+    ];
+    for expected in wrong {
+        let error = jpeg2000(GREY, &expected).err().unwrap();
+        assert_eq!(error.reason, Reason::BadImage, "{expected:?}");
+        assert!(error.problem.contains("codestream"), "{error}");
+    }
+    assert!(
+        jpeg2000(LOSSY, &GREY_8).err().unwrap().problem.contains("BitsAllocated"),
+        "more bits than cells have"
+    );
+    for (codec, file) in [
+        (Codec::JpegLossless, fixture!("grey.jpg")),
+        (Codec::Jpeg, GREY),
+        (Codec::Jpeg2000, fixture!("grey.jpg")),
+    ] {
+        assert_eq!(read(codec, file, &GREY_8).err().unwrap().reason, Reason::BadImage);
+    }
+    assert!(read(Codec::Jpeg, fixture!("grey.jpg"), &Expected { height: 14, ..JPEG_8 }).is_err());
+}
+
+#[test]
+fn jpeg_2000_that_is_not_decoded_is_refused_by_name() {
+    let marker = |code: u8| with_bytes(GREY, 0x5c, 0, &[code]);
+    let cases = [
+        (marker(0x50), "high-throughput"),
+        (marker(0x5e), "region"),
+        (marker(0x5f), "progression"),
+        (marker(0x60), "packet headers"),
+        (with_bytes(GREY, 0x51, 41, &[2]), "subsampling"),
+        (with_bytes(GREY, 0x51, 16, &[1]), "offsets"),
+        (with_bytes(GREY, 0x51, 39, &[37]), "bits"),
+        (with_bytes(GREY, 0x52, 5, &[0, 33]), "layers"),
+    ];
+    for (file, name) in cases {
+        let error = jpeg2000(&file, &GREY_8).err().unwrap();
+        assert_eq!(error.reason, Reason::FormatUnsupported, "{name}: {error}");
+        assert!(error.problem.contains(name), "{name}: {error}");
+    }
+    let boxed = [b"\0\0\0\x0cjP  \r\n\x87\n".as_slice(), GREY].concat();
+    assert!(jpeg2000(&boxed, &GREY_8).err().unwrap().problem.contains("JP2"));
+    let ycc = decode(Codec::Jpeg2000, SIGNED, &SIGNED_16, CodestreamColour::Ycc, &mut Budget::trial(1 << 16));
+    assert!(ycc.is_err());
+}
+
+#[test]
+fn jpeg_2000_that_is_cut_at_any_byte_or_has_more_behind_it_is_refused() {
+    for (file, expected) in [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_16)] {
+        for length in 0..file.len() {
+            assert_eq!(
+                jpeg2000(&file[..length], &expected).err().unwrap().reason,
+                Reason::BadImage,
+                "{length}"
+            );
+        }
+        assert!(jpeg2000(&[file, b"\0"].concat(), &expected).is_ok(), "padding");
+        assert_eq!(jpeg2000(&[file, b"PK"].concat(), &expected).err().unwrap().reason, Reason::Polyglot);
+    }
+}
+
+#[test]
+fn work_and_memory_of_jpeg_2000_are_bounded_before_it_is_decoded() {
+    // Tiles of one pixel.
+    let tiles = with_bytes(GREY, 0x51, 5, &[&1000_u32.to_be_bytes()[..], &1000_u32.to_be_bytes()].concat());
+    let tiles = with_bytes(&tiles, 0x51, 21, &[0, 0, 0, 1, 0, 0, 0, 1]);
+    let square = Expected { width: 1000, height: 1000, ..GREY_8 };
+    assert!(jpeg2000(&tiles, &square).err().unwrap().problem.contains("tiles"));
+    // A size that is lied about: more memory than the budget has, or more time.
+    let huge =
+        with_bytes(GREY, 0x51, 5, &[&30_000_u32.to_be_bytes()[..], &30_000_u32.to_be_bytes()].concat());
+    let huge =
+        with_bytes(&huge, 0x51, 21, &[&30_000_u32.to_be_bytes()[..], &30_000_u32.to_be_bytes()].concat());
+    let expected = Expected { width: 30_000, height: 30_000, ..GREY_8 };
+    assert_eq!(jpeg2000(&huge, &expected).err().unwrap().reason, Reason::ImageTooLarge);
+    let limits = Limits { bytes_max: 1 << 20, samples_max: 1 << 40, time_max: Duration::from_secs(1) };
+    let now = Now::read();
+    let mut budget =
+        Budget::new(limits, &Arc::new(Store::new(0)), now, Deadline::after(now, Duration::from_secs(1)));
+    let error = decode(Codec::Jpeg2000, &huge, &expected, CodestreamColour::Grey, &mut budget).err().unwrap();
+    assert!(error.problem.contains("longer"), "{error}");
+    // A store that is used up: nothing is allocated.
+    let mut budget =
+        Budget::new(limits, &Arc::new(Store::new(0)), now, Deadline::after(now, Duration::from_mins(1)));
+    let error = decode(Codec::Jpeg2000, GREY, &GREY_8, CodestreamColour::Grey, &mut budget).err().unwrap();
+    assert_eq!(error.reason, Reason::Overloaded);
+}
+
+#[test]
+fn jpeg_2000_is_what_openjpeg_decodes() {
+    assert!(jpeg2000(GREY, &GREY_8) == Ok(Samples::U8(fixture!("j2k_grey_8.raw").to_vec())));
+    assert!(jpeg2000(COLOUR, &COLOUR_8) == Ok(Samples::U8(fixture!("j2k_colour.raw").to_vec())));
+    let pairs =
+        |raw: &[u8]| raw.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect::<Vec<_>>();
+    let signed = pairs(fixture!("j2k_signed_16.raw")).into_iter().map(u16::cast_signed).collect();
+    assert!(jpeg2000(SIGNED, &SIGNED_16) == Ok(Samples::I16(signed)));
+    let Ok(Samples::U16(lossy)) = jpeg2000(LOSSY, &GREY_16) else { panic!("12 bits are unsigned of 16") };
+    let near =
+        lossy.iter().zip(pairs(fixture!("j2k_lossy_12.raw"))).all(|(one, other)| one.abs_diff(other) <= 1);
+    assert!(near, "with loss, within one level");
+}
+
+#[test]
+fn the_photometric_interpretation_decides_on_colour_not_the_markers() {
+    let file = fixture!("rgb.jpg");
+    let as_is = decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Rgb, &mut Budget::trial(1 << 16));
+    assert!(as_is == Ok(Samples::U8(fixture!("rgb.raw").to_vec())));
+    let converted =
+        decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Ycc, &mut Budget::trial(1 << 16));
+    assert!(converted.is_ok() && converted != as_is);
+    assert!(
+        decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Grey, &mut Budget::trial(1 << 16))
+            .is_err()
+    );
+}
+
+/// Encodes 5 x 4 pixels as T.81 Annex H has it, all categories in codes of five bits.
+struct Lossless {
+    precision: u32,
+    channels: usize,
+    predictor: u8,
+    transform: u32,
+    /// Rows between restarts.
+    rows: usize,
+}
+
+const SIZE_5_4: Expected = Expected { width: 5, height: 4, channels: 1, bits: 16, signed: false };
+
+impl Lossless {
+    fn encode(&self, samples: &[u16]) -> Vec<u8> {
+        let channels = u8::try_from(self.channels).unwrap();
+        let mut file = vec![
+            0xff,
+            0xd8,
+            0xff,
+            0xc3,
+            0,
+            8 + 3 * channels,
+            u8::try_from(self.precision).unwrap(),
+            0,
+            4,
+            0,
+            5,
+            channels,
+        ];
+        (0..channels).for_each(|id| file.extend([id, 0x11, 0]));
+        file.extend([0xff, 0xc4, 0, 36, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        file.extend(0..17);
+        file.extend([0xff, 0xdd, 0, 4, 0, u8::try_from(5 * self.rows).unwrap()]);
+        file.extend([0xff, 0xda, 0, 6 + 2 * channels, channels]);
+        (0..channels).for_each(|id| file.extend([id, 0]));
+        file.extend([self.predictor, 0, u8::try_from(self.transform).unwrap()]);
+        let mut bits = vec![];
+        for y in 0..4 {
+            let fresh = y == 0 || (self.rows > 0 && y % self.rows == 0);
+            if y > 0 && fresh {
+                Self::flush(&mut bits, &mut file);
+                file.extend([0xff, 0xd0 + u8::try_from(y / self.rows - 1).unwrap() % 8]);
+            }
+            for x in 0..5 {
+                (0..self.channels).for_each(|c| self.sample(samples, (x, y, c), fresh, &mut bits));
+            }
+        }
+        Self::flush(&mut bits, &mut file);
+        file.extend([0xff, 0xd9]);
+        file
+    }
+
+    fn sample(&self, samples: &[u16], (x, y, c): (usize, usize, usize), fresh: bool, bits: &mut Vec<bool>) {
+        let at = |x: usize, y: usize| i32::from(samples[(y * 5 + x) * self.channels + c]) >> self.transform;
+        let prediction = match (fresh, x) {
+            (true, 0) => 1 << (self.precision - self.transform - 1),
+            (true, _) => at(x - 1, y),
+            (false, 0) => at(x, y - 1),
+            (false, _) => {
+                let (left, up, corner) = (at(x - 1, y), at(x, y - 1), at(x - 1, y - 1));
+                let plane = left + up - corner;
+                let (half, other) = (left + ((up - corner) >> 1), up + ((left - corner) >> 1));
+                [0, left, up, corner, plane, half, other, (left + up) >> 1][usize::from(self.predictor)]
+            }
+        };
+        let difference = (at(x, y) - prediction) & 0xffff;
+        let signed = if difference > 32768 { difference - 65536 } else { difference };
+        let size = if signed == 32768 { 16 } else { 32 - signed.unsigned_abs().leading_zeros() };
+        let code = if signed < 0 { signed + (1 << size) - 1 } else { signed };
+        bits.extend((0..5).rev().map(|bit| size >> bit & 1 == 1));
+        bits.extend((0..size % 16).rev().map(|bit| code >> bit & 1 == 1));
+    }
+
+    fn flush(bits: &mut Vec<bool>, file: &mut Vec<u8>) {
+        for byte in bits.chunks(8) {
+            let byte = (0..8).fold(0, |all, bit| all << 1 | u8::from(byte.get(bit).copied().unwrap_or(true)));
+            file.push(byte);
+            file.extend((byte == 0xff).then_some(0));
+        }
+        bits.clear();
+    }
+}
+
+#[test]
+fn lossless_jpeg_that_is_cut_is_refused_at_any_byte() {
+    let samples: Vec<u16> = (0..20).map(|n| n * 3000).collect();
+    let file = Lossless { precision: 16, channels: 1, predictor: 7, transform: 0, rows: 0 }.encode(&samples);
+    for length in 0..file.len() {
+        assert_eq!(
+            read(Codec::JpegLossless, &file[..length], &SIZE_5_4).err().unwrap().reason,
+            Reason::BadImage
+        );
+    }
+    let zero = Lossless { precision: 16, channels: 1, predictor: 0, transform: 0, rows: 0 }.encode(&samples);
+    assert!(read(Codec::JpegLossless, &zero, &SIZE_5_4).is_err(), "no predictor");
+    let signed = Expected { signed: true, ..SIZE_5_4 };
+    let cells = samples.iter().copied().map(u16::cast_signed).collect();
+    assert!(read(Codec::JpegLossless, &file, &signed) == Ok(Samples::I16(cells)), "the same bits");
+}
+
+proptest! {
+    #[test]
+    fn lossless_jpeg_gives_back_each_sample(
+        precision in 2_u32..=16,
+        colour in any::<bool>(),
+        predictor in 1_u8..=7,
+        transform in 0_u32..2,
+        rows in 0_usize..4,
+        seed in proptest::collection::vec(any::<u16>(), 60),
+    ) {
+        let channels = if colour { 3 } else { 1 };
+        let mask = (u16::MAX >> (16 - precision)) >> transform << transform;
+        let samples: Vec<u16> = seed.iter().take(20 * channels).map(|sample| sample & mask).collect();
+        let file = Lossless { precision, channels, predictor, transform, rows }.encode(&samples);
+        let expected = Expected { channels, ..SIZE_5_4 };
+        prop_assert!(read(Codec::JpegLossless, &file, &expected) == Ok(Samples::U16(samples)));
+    }
+
+    #[test]
+    fn mutated_codestreams_never_panic(
+        which in 0_usize..4,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let (file, expected) = [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_16)][which];
+        let mut file = file.to_vec();
+        for (at, value) in changes {
+            let at = at.index(file.len());
+            file[at] = value;
+        }
+        let _ = jpeg2000(&file, &expected);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
+        let frame = [&GREY[..60], bytes.as_slice()].concat();
+        let _ = jpeg2000(&frame, &GREY_8);
+        let frame = [&[0xff, 0xd8, 0xff, 0xc3], bytes.as_slice()].concat();
+        let _ = read(Codec::JpegLossless, &frame, &SIZE_5_4);
+    }
+}
