@@ -33,7 +33,7 @@ pub enum Command {
 pub struct Files {
     /// DICOM, PNG or JPEG files.
     #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     /// Which frame of a DICOM file of several, counted from 1.
     #[arg(long)]
     frame: Option<u32>,
@@ -96,7 +96,7 @@ impl Files {
             std::fs::create_dir_all(directory)?;
         }
         let mut refused = 0_usize;
-        for path in &self.files {
+        for path in &self.paths {
             let began = clock::instant();
             let said = act(path, self.frame);
             let ms = (clock::instant() - began).as_secs_f64() * 1e3;
@@ -111,7 +111,7 @@ impl Files {
         if refused == 0 {
             return Ok(());
         }
-        Err(Failure::Other(format!("{refused} of {} files are not taken", self.files.len())))
+        Err(Failure::Other(format!("{refused} of {} files are not taken", self.paths.len())))
     }
 }
 

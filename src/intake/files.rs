@@ -34,7 +34,7 @@ pub(super) struct Files {
     at: usize,
     /// The field that holds them, without the index of the file.
     field: String,
-    files: Vec<Bytes>,
+    content: Vec<Bytes>,
     frame: Option<u32>,
 }
 
@@ -165,7 +165,7 @@ impl Part {
     fn bytes(&self) -> usize {
         match self {
             Self::Tensor(tensor) => tensor.size_bytes(),
-            Self::Files(files) => files.files.iter().map(Bytes::len).sum(),
+            Self::Files(files) => files.content.iter().map(Bytes::len).sum(),
         }
     }
 }
@@ -178,7 +178,7 @@ impl Files {
         rows: usize,
         frame: Option<u32>,
     ) -> Result<Self, IntakeError> {
-        let (field, files) = match source {
+        let (field, content) = match source {
             values::Source::Raw(raw) => {
                 let places = values::elements::split(raw, rows, at)?;
                 let files = places.into_iter().map(|place| raw.slice(place)).collect();
@@ -189,7 +189,7 @@ impl Files {
                 (format!("inputs[{at}].contents.bytes_contents"), files)
             }
         };
-        Ok(Self { at, field, files, frame })
+        Ok(Self { at, field, content, frame })
     }
 
     fn decode(
@@ -200,17 +200,17 @@ impl Files {
         (now, deadline): (Now, Deadline),
         studies: &mut Vec<String>,
     ) -> Result<Tensor, IntakeError> {
-        let Self { at, field, files, frame } = self;
+        let Self { at, field, content, frame } = self;
         let image = spec.image.as_ref().and_then(|image| Some((image, image.target(&spec.shape)?)));
         let (image, target) =
             image.ok_or_else(|| refuse(Reason::Internal, format!("inputs[{at}]"), "not an image"))?;
         let row_len = spec.row_len();
         let too_large = || refuse(Reason::BatchTooLarge, format!("inputs[{at}].shape"), "too many elements");
-        let count = files.len().checked_mul(row_len).ok_or_else(too_large)?;
+        let count = content.len().checked_mul(row_len).ok_or_else(too_large)?;
         let mut values = Vec::with_capacity(count.checked_mul(rows_per_input).ok_or_else(too_large)?);
         values.resize(count, 0.0);
         let wanted = Wanted { spec: image, frame };
-        for (nth, (file, out)) in files.iter().zip(values.chunks_exact_mut(row_len.max(1))).enumerate() {
+        for (nth, (file, out)) in content.iter().zip(values.chunks_exact_mut(row_len.max(1))).enumerate() {
             let budget = decoders.budget(now, deadline);
             let study = decoders.row(file, (&wanted, target), budget, out);
             let study =
@@ -219,7 +219,7 @@ impl Files {
         }
         let data = Data::Fp32(values);
         values::check(spec, at, &data)?;
-        tensor(spec, at, files.len(), data)
+        tensor(spec, at, content.len(), data)
     }
 }
 

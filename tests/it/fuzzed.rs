@@ -5,6 +5,8 @@ mod run;
 use crate::house::root;
 use std::path::PathBuf;
 
+type Run = fn(&[u8]);
+
 /// Every committed input of a target.
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let directory = root().join("fuzz/corpus").join(target);
@@ -16,7 +18,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn no_input_of_the_corpora_breaks_what_holds_for_any_bytes() {
-    let targets: [(&str, fn(&[u8])); 4] =
+    let targets: [(&str, Run); 4] =
         [("request", run::request), ("dicom", run::dicom), ("png", run::png), ("jpeg", run::jpeg)];
     for (target, run) in targets {
         for (path, bytes) in corpus(target) {

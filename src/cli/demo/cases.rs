@@ -250,6 +250,11 @@ fn malformed(wdbc: &Samples, row: &[f32], message_bytes_max: usize) -> Vec<Case>
         }
         tumour(wdbc, &[&changed])
     };
+    let mut below = row.to_vec();
+    if let (Some(mean), Some(worst)) = (row.first(), below.get_mut(WORST_RADIUS)) {
+        *worst = mean - 1.0;
+    }
+    let worst = tumour(wdbc, &[&below]);
     let refused = |name, sent: &str, request, reason| Case {
         group: Group::Malformed,
         name,
@@ -271,6 +276,7 @@ fn malformed(wdbc: &Samples, row: &[f32], message_bytes_max: usize) -> Vec<Case>
         refused("wrong tensor name", "wdbc, `feature`", request::renamed(good(), "feature"), Reason::BadName),
         refused("negative radius", "wdbc, radius -14 um", with_radius(-14.0), Reason::OutOfRange),
         refused("radius of a metre", "wdbc, radius 1e6 um", with_radius(1e6), Reason::OutOfRange),
+        refused("worst below mean", "wdbc, worst radius", worst, Reason::RuleBroken),
         refused(
             "shape wraps at 2^32",
             &format!("wdbc [{WRAPPING_ROWS},30]"),
@@ -286,6 +292,9 @@ fn malformed(wdbc: &Samples, row: &[f32], message_bytes_max: usize) -> Vec<Case>
     }
     cases
 }
+
+/// The worst of the radii, of which the first feature is the mean.
+const WORST_RADIUS: usize = 20;
 
 /// 536870913 x 30 floats of 4 bytes are 15 x 2^32 + 120 bytes: multiplied in 32 bits, exactly the one row sent.
 const WRAPPING_ROWS: i64 = (1 << 29) + 1;
