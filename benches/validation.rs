@@ -70,7 +70,7 @@ fn request(case: &Case) -> ModelInferRequest {
             shape,
             ..InferInputTensor::default()
         }],
-        raw_input_contents: vec![case.bytes.clone().into()],
+        raw_input_contents: vec![case.bytes.clone()],
         ..ModelInferRequest::default()
     }
 }

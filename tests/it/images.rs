@@ -9,7 +9,7 @@ use asepsis::config::Config;
 use asepsis::proto::infer_parameter::ParameterChoice;
 use asepsis::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use asepsis::transport::client::Refused;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SIDE: usize = 28;
 
@@ -215,8 +215,14 @@ fn nothing_of_the_patient_is_on_record_but_a_keyed_hash_of_the_study() {
     }
 }
 
-/// The models of the clone, with another contract for one of them.
-fn with_contract(config: &mut Config, model: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+const ACCESS: &str = r#"
+[roles.everything]
+members = ["spiffe://asepsis.dev/client"]
+permissions = [{ rpcs = ["*"], models = ["*"] }]
+"#;
+
+/// One model of the clone alone, with another contract.
+fn with_contract(config: &mut Config, model: &str, change: impl FnOnce(String) -> String) {
     let to = config.audit.directory.with_file_name("models").join(model).join("1");
     std::fs::create_dir_all(&to).unwrap();
     let from = crate::house::models().join(model).join("1");
@@ -230,7 +236,8 @@ fn with_contract(config: &mut Config, model: &str, change: impl FnOnce(String) -
     config.detection.confidence.enabled = false;
     config.detection.consistency.enabled = false;
     config.policy.unmeasured = asepsis::decision::Unmeasurable::Allow;
-    to
+    config.access.policy = config.audit.directory.with_file_name("access.toml");
+    std::fs::write(&config.access.policy, ACCESS).unwrap();
 }
 
 #[test]
