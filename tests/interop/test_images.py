@@ -50,7 +50,9 @@ def dicom(pixels: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **attributes
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
-    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    big = syntax == ExplicitVRBigEndian
+    encoding = {"is_implicit_VR": syntax == ImplicitVRLittleEndian, "is_little_endian": not big}
+    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), **encoding)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "MRN-4711", "19700101"
     dataset.StudyInstanceUID, dataset.Modality, dataset.BodyPartExamined = "1.2.3.4.5", "DX", "CHEST"
@@ -60,7 +62,6 @@ def dicom(pixels: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **attributes
     dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
     for name, value in attributes.items():
         setattr(dataset, name, value)
-    big = syntax == ExplicitVRBigEndian
     dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")).tobytes()
     dataset["PixelData"].VR = "OW"
     if syntax == RLELossless:
