@@ -85,9 +85,42 @@ fn meanings(outputs: &[Port]) -> Vec<Option<Meaning>> {
 
 fn input(text: &mut String, port: &Port, datatype: Datatype, proposal: &str) {
     push(text, format_args!("\n[[inputs]]\n{}{proposal}", port_keys(port, datatype)));
-    if datatype == Datatype::Bool || !proposal.is_empty() {
-        return;
+    if datatype != Datatype::Bool && proposal.is_empty() {
+        values(text, port, datatype);
     }
+    if datatype == Datatype::Fp32
+        && let Some(layout) = layout(&port.shape)
+    {
+        files(text, layout);
+    }
+}
+
+/// The order of the dimensions, where a row may be an image of one or three channels.
+fn layout(shape: &[i64]) -> Option<&'static str> {
+    match *shape {
+        [_, 1 | 3, height, width] if height > 3 && width > 3 => Some("NCHW"),
+        [_, height, width, 1 | 3] if height > 3 && width > 3 => Some("NHWC"),
+        _ => None,
+    }
+}
+
+fn files(text: &mut String, layout: &str) {
+    push(
+        text,
+        format_args!(
+            "# TODO: if files may be sent in place of the tensor (docs/IMAGES.md): which, and how one becomes it. As the\n\
+             # training data were made: fit = \"stretch\", \"crop\" or \"pad\"; filter = \"area\", \"bilinear\" or \"lanczos\"; colour =\n\
+             # \"convert\"; mean and std of each channel, for levels from 0 to 1; of DICOM files window, modalities, body_parts.\n\
+             # [inputs.image]\n\
+             # formats = [\"dicom\", \"png\", \"jpeg\"]\n\
+             # layout = \"{layout}\"\n\
+             # fit = \"exact\"\n\
+             # filter = \"area\"\n"
+        ),
+    );
+}
+
+fn values(text: &mut String, port: &Port, datatype: Datatype) {
     if datatype == Datatype::Bytes {
         push(
             text,
@@ -252,6 +285,34 @@ mod tests {
             contract(&inputs, &[port("a", Datatype::Fp32, &[-1]), port("b", Datatype::Uint8, &[-1])]);
         assert!(contract.outputs.iter().all(|output| output.publish));
         assert_eq!(contract.inputs[0].name, "odd \"name\"\n");
+    }
+
+    #[test]
+    fn images_may_come_as_files_once_their_owner_says_so() {
+        let output = port("probabilities", Datatype::Fp32, &[-1, 2]);
+        for (shape, layout) in [([-1, 3, 224, 224], "NCHW"), ([-1, 224, 224, 1], "NHWC")] {
+            let text = draft(
+                "m",
+                "1",
+                (&[port("image", Datatype::Fp32, &shape)], &[]),
+                std::slice::from_ref(&output),
+            )
+            .unwrap();
+            let keys = ["# [inputs.image]", "# formats", "# layout", "# fit =", "# filter"];
+            let uncommented = |line: &str| {
+                if keys.iter().any(|key| line.starts_with(key)) {
+                    line[2..].to_owned()
+                } else {
+                    line.to_owned()
+                }
+            };
+            let text = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+            let contract = Contract::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            let image = contract.inputs[0].image.as_ref().unwrap();
+            assert!(image.target(&contract.inputs[0].shape).is_some(), "{layout}");
+        }
+        assert_eq!(layout(&[-1, 8, 224, 224]), None);
+        assert_eq!(layout(&[-1, 30]), None);
     }
 
     #[test]

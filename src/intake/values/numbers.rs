@@ -4,6 +4,7 @@ use super::element::{Class, Element};
 use super::{Finding, Place};
 use crate::contract::{Column, InputSpec};
 use crate::reason::Reason;
+use crate::tensor::Datatype;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -116,14 +117,36 @@ fn objection<T: Element>(
         None => (spec.minimum, spec.maximum),
     };
     if !value.is_within(T::bounds(min, max)) {
+        // `1` is how UCUM writes that there is none.
         let unit = column.map_or("", |column| &column.unit);
+        let unit = if unit == "1" { "" } else { unit };
+        let shown = |bound| shown(spec.datatype, bound);
         let problem = match (min, max) {
-            (Some(min), Some(max)) => format!("outside the range {min} to {max} {unit}"),
-            (Some(min), None) => format!("less than {min} {unit}"),
-            (None, Some(max)) => format!("more than {max} {unit}"),
+            (Some(min), Some(max)) => format!("outside the range {} to {} {unit}", shown(min), shown(max)),
+            (Some(min), None) => format!("less than {} {unit}", shown(min)),
+            (None, Some(max)) => format!("more than {} {unit}", shown(max)),
             (None, None) => "outside the range of its datatype".to_owned(),
         };
         return Some((Reason::OutOfRange, problem.trim_end().to_owned().into()));
     }
     Some((Reason::OutOfRange, unlisted(value, column?)?))
+}
+
+/// A bound as its owner wrote it: that of an FP32 number was rounded to one.
+fn shown(datatype: Datatype, bound: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "it is one already")]
+    match datatype {
+        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 => (bound as f32).to_string(),
+        Datatype::Bool
+        | Datatype::Uint8
+        | Datatype::Uint16
+        | Datatype::Uint32
+        | Datatype::Uint64
+        | Datatype::Int8
+        | Datatype::Int16
+        | Datatype::Int32
+        | Datatype::Int64
+        | Datatype::Fp64
+        | Datatype::Bytes => bound.to_string(),
+    }
 }
