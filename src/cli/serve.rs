@@ -6,6 +6,7 @@ use crate::config::Config;
 use serde::Serialize;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -117,6 +118,12 @@ fn log(config: &Config) {
     if let Err(error) = set {
         tracing::debug!(%error, "a log is set already");
     }
+    std::panic::set_hook(Box::new(|info| tracing::error!(place = place(info), "a thread panicked")));
+}
+
+/// Where a panic began. Its message is not told: it may quote what a caller sent.
+fn place(info: &PanicHookInfo<'_>) -> String {
+    info.location().map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line()))
 }
 
 #[cfg(test)]

@@ -79,9 +79,6 @@ impl Decoders {
             let problem = format!("a {} file; the contract takes {}", kind.as_str(), taken.join(", "));
             return Err(ImageError::new(Reason::FormatForbidden, problem));
         }
-        if wanted.frame.is_some() && wanted.spec.frame != Frame::Caller {
-            return Err(ImageError::bad("the contract does not let callers choose a frame"));
-        }
         format.decode(file, wanted, budget)
     }
 
