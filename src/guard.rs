@@ -22,14 +22,14 @@ use crate::identity::jwt::Jwt;
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
-use crate::intake::files::Decoders;
+use crate::intake::files::{Decoders, Patience};
 use crate::intake::{self, Input, Received, parameters};
 use crate::judgement::{Judgement, Served, judge};
 use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
 use crate::refusal::Refusal;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -207,6 +207,7 @@ impl Guard {
         let asked = parameters::read(&served.contract, &request, call.content())?;
         let received = intake::read(&served.contract, &request)?;
         let _paid = call.pay(&served, &received)?;
+        let _room = self.decoders.room(&served.contract, &received)?;
         call.entry.stage(Stage::Decode, opened, clock::instant());
 
         let deadline = call.deadline_with(asked.timeout);
@@ -239,7 +240,12 @@ impl Guard {
         };
         let (model, decoders) = (Arc::clone(served), Arc::clone(&self.decoders));
         let estimate = pending.estimate();
-        let decode = move || pending.decode(&model.contract, &decoders, Now::read(), deadline);
+        let given_up = Arc::new(AtomicBool::new(false));
+        let _give_up_when_dropped = GiveUpWhenDropped(Arc::clone(&given_up));
+        let decode = move || {
+            let patience = Patience { since: Now::read(), deadline, given_up };
+            pending.decode(&model.contract, &decoders, &patience)
+        };
         let decoded = self.work(call, Some(Stage::Prepare), estimate, deadline, decode).await?;
         // A file that was still being decoded when time ran out is late, not too large.
         decoded.map_err(|error| if deadline.has_passed() { Refusal::late() } else { error.into() })
@@ -301,6 +307,15 @@ impl Guard {
     ) -> Result<T, Refusal> {
         let told = tell(self, &mut call);
         call::record(call, told, |_| call::allowed())
+    }
+}
+
+/// Stops the decoding of a request whose caller hung up or ran out of time.
+struct GiveUpWhenDropped(Arc<AtomicBool>);
+
+impl Drop for GiveUpWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

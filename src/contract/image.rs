@@ -245,14 +245,15 @@ impl ImageSpec {
         matches!(target.channels, 1 | 3).then_some(target)
     }
 
-    /// The least and the largest number that black and white become in any channel.
-    fn levels(&self, channels: usize) -> (f64, f64) {
-        let of = |channel: usize, level: f64| {
-            let mean = self.mean.get(channel).copied().unwrap_or(0.0);
-            (level - mean) / self.std.get(channel).copied().unwrap_or(1.0)
+    /// The least and the largest number that black and white become in any channel, computed as for an image.
+    #[expect(clippy::cast_possible_truncation, reason = "the preparation is in FP32")]
+    fn levels(&self, channels: usize) -> (f32, f32) {
+        let of = |channel: usize, level: f32| {
+            let mean = self.mean.get(channel).map_or(0.0, |mean| *mean as f32);
+            (level - mean) / self.std.get(channel).map_or(1.0, |std| *std as f32)
         };
-        let least = (0..channels).map(|channel| of(channel, 0.0)).fold(f64::INFINITY, f64::min);
-        (least, (0..channels).map(|channel| of(channel, 1.0)).fold(f64::NEG_INFINITY, f64::max))
+        let least = (0..channels).map(|channel| of(channel, 0.0)).fold(f32::INFINITY, f32::min);
+        (least, (0..channels).map(|channel| of(channel, 1.0)).fold(f32::NEG_INFINITY, f32::max))
     }
 
     pub(super) fn check(&self, at: &str, input: &InputSpec) -> Result<(), ContractError> {
@@ -274,10 +275,15 @@ impl ImageSpec {
         }
         require(self.std.iter().all(|v| *v > 0.0), &key("std"), "more than 0")?;
         let (least, most) = self.levels(target.channels);
-        let numbers = [least, most].iter().all(|level| level.abs() <= f64::from(f32::MAX));
-        require(numbers, &key("std"), "black or white would be no FP32 number")?;
-        let inside =
-            input.minimum.is_none_or(|min| min <= least) && input.maximum.is_none_or(|max| most <= max);
+        require(
+            least.is_finite() && most.is_finite(),
+            &key("std"),
+            "black or white would be no FP32 number",
+        )?;
+        // Bounds become the nearest FP32 numbers, as they are for values.
+        let bound = |bound: f64| input.datatype.nearest(bound);
+        let inside = input.minimum.is_none_or(|min| bound(min) <= f64::from(least))
+            && input.maximum.is_none_or(|max| f64::from(most) <= bound(max));
         let problem = format!("black and white become {least} and {most}: outside `minimum` and `maximum`");
         require(inside, &key("mean"), &problem)?;
         if let Some(side) = self.shorter_side {

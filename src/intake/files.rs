@@ -1,8 +1,8 @@
 //! Files that stand in for image tensors (datatype BYTES, shape `[N]`, one file a row): taken apart when they are
 //! received, decoded and prepared later, where it may take time.
 
-use super::image::{self, Budget, Decoded, Format, ImageError, Limits, Store, Wanted};
-use super::{Input, IntakeError, prepare, refuse, tensor, values};
+use super::image::{self, Budget, Decoded, Format, ImageError, Limits, Room, Store, Wanted};
+use super::{Input, IntakeError, Received, prepare, refuse, tensor, values};
 use crate::clock::{Deadline, Now};
 use crate::contract::image::{Frame, ImageSpec, Target};
 use crate::contract::{Contract, InputSpec};
@@ -11,6 +11,7 @@ use crate::tensor::{Data, Tensor};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Compressed bytes are thought to take so long each to decode and prepare: for the queue, not for a promise.
 const NANOSECONDS_PER_BYTE: u64 = 20;
@@ -36,6 +37,17 @@ pub(super) struct Files {
     field: String,
     content: Vec<Bytes>,
     frame: Option<u32>,
+}
+
+/// How long somebody waits for the files of a request.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// When decoding them began.
+    pub since: Now,
+    /// When the request ends.
+    pub deadline: Deadline,
+    /// Whether its caller has hung up.
+    pub given_up: Arc<AtomicBool>,
 }
 
 /// Every decoder, and what they may spend.
@@ -68,18 +80,40 @@ impl Decoders {
         wanted: &Wanted<'_>,
         budget: &mut Budget,
     ) -> Result<Decoded, ImageError> {
-        budget.file(file.len())?;
+        self.claim(file, wanted.spec)?.decode(file, wanted, budget)
+    }
+
+    /// The format of a file, if the contract takes it and the file is small enough.
+    fn claim(&self, file: &[u8], spec: &ImageSpec) -> Result<&dyn Format, ImageError> {
+        self.limits.file(file.len())?;
         let Some(format) = self.formats.iter().find(|format| format.claims(file)) else {
             let problem = "neither a DICOM, a PNG nor a JPEG file";
             return Err(ImageError::new(Reason::FormatForbidden, problem));
         };
         let kind = format.format();
-        if !wanted.spec.formats.contains(&kind) {
-            let taken: Vec<&str> = wanted.spec.formats.iter().map(|format| format.as_str()).collect();
+        if !spec.formats.contains(&kind) {
+            let taken: Vec<&str> = spec.formats.iter().map(|format| format.as_str()).collect();
             let problem = format!("a {} file; the contract takes {}", kind.as_str(), taken.join(", "));
             return Err(ImageError::new(Reason::FormatForbidden, problem));
         }
-        format.decode(file, wanted, budget)
+        Ok(format.as_ref())
+    }
+
+    /// Sets memory aside for the tensors that files are to become, copies included: a small file may become a large
+    /// row. To be held until the request ends.
+    ///
+    /// # Errors
+    /// There is no room for so much, now or ever.
+    pub fn room(&self, contract: &Contract, received: &Received) -> Result<Option<Room>, IntakeError> {
+        let Received::Files(pending) = received else { return Ok(None) };
+        let rows = pending.rows.saturating_mul(contract.rows_per_input());
+        let bytes = contract.inputs.iter().zip(&pending.parts).map(|(spec, part)| match part {
+            Part::Tensor(_) => 0,
+            Part::Files(_) => spec.row_len().saturating_mul(rows).saturating_mul(size_of::<f32>()),
+        });
+        let bytes = bytes.fold(0_usize, usize::saturating_add);
+        let room = Store::room(&self.store, bytes);
+        room.map(Some).map_err(|error| refuse(error.reason, "inputs", error.problem))
     }
 
     /// Decodes one file into one row of a tensor, and says to which study it belongs.
@@ -139,8 +173,7 @@ impl Pending {
         self,
         contract: &Contract,
         decoders: &Decoders,
-        now: Now,
-        deadline: Deadline,
+        patience: &Patience,
     ) -> Result<Input, IntakeError> {
         let mut tensors = Vec::with_capacity(self.parts.len());
         let mut studies = Vec::new();
@@ -148,7 +181,7 @@ impl Pending {
             tensors.push(match part {
                 Part::Tensor(tensor) => tensor,
                 Part::Files(files) => {
-                    files.decode(spec, contract.rows_per_input(), decoders, (now, deadline), &mut studies)?
+                    files.decode(spec, contract.rows_per_input(), decoders, patience, &mut studies)?
                 }
             });
         }
@@ -194,7 +227,7 @@ impl Files {
         spec: &InputSpec,
         rows_per_input: usize,
         decoders: &Decoders,
-        (now, deadline): (Now, Deadline),
+        patience: &Patience,
         studies: &mut Vec<String>,
     ) -> Result<Tensor, IntakeError> {
         let Self { at, field, content, frame } = self;
@@ -204,14 +237,21 @@ impl Files {
         let row_len = spec.row_len();
         let too_large = || refuse(Reason::BatchTooLarge, format!("inputs[{at}].shape"), "too many elements");
         let count = content.len().checked_mul(row_len).ok_or_else(too_large)?;
-        let mut values = Vec::with_capacity(count.checked_mul(rows_per_input).ok_or_else(too_large)?);
-        values.resize(count, 0.0);
+        let capacity = count.checked_mul(rows_per_input).ok_or_else(too_large)?;
+        let refused =
+            |nth: usize, error: ImageError| refuse(error.reason, format!("{field}[{nth}]"), error.problem);
+        for (nth, file) in content.iter().enumerate() {
+            decoders.claim(file, image).map_err(|error| refused(nth, error))?;
+        }
+        // Zeros that are not touched before a file is decoded.
+        let mut values = vec![0.0; capacity];
+        values.truncate(count);
         let wanted = Wanted { spec: image, frame };
         for (nth, (file, out)) in content.iter().zip(values.chunks_exact_mut(row_len.max(1))).enumerate() {
-            let budget = decoders.budget(now, deadline);
+            let Patience { since, deadline, given_up } = patience;
+            let budget = decoders.budget(*since, *deadline).until(given_up);
             let study = decoders.row(file, (&wanted, target), budget, out);
-            let study =
-                study.map_err(|error| refuse(error.reason, format!("{field}[{nth}]"), error.problem))?;
+            let study = study.map_err(|error| refused(nth, error))?;
             studies.extend(study);
         }
         let data = Data::Fp32(values);

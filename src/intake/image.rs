@@ -13,7 +13,7 @@ pub mod png;
 
 use crate::contract::image::{ImageFormat, ImageSpec, Window};
 use crate::reason::Reason;
-pub use budget::{Budget, Limits, Store};
+pub use budget::{Budget, Limits, Room, Store};
 use std::borrow::Cow;
 
 /// A decoder of one format.

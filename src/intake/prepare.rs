@@ -26,7 +26,8 @@ use resample::Kernel;
 use serde_json::json;
 use tone::Levels;
 
-/// Counts changes of this code that change any prepared number: detectors are calibrated on what it makes.
+/// Counts changes of any code from a file to its tensor that change a number (here, in the decoders, in the crate that
+/// decodes JPEG 2000): detectors are calibrated on what it makes.
 pub const REVISION: u32 = 1;
 
 /// How the files of a model become tensors: SHA-256 of what the contract declares and of [`REVISION`]; empty where

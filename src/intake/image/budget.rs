@@ -5,7 +5,7 @@ use super::ImageError;
 use crate::clock::{Deadline, Now};
 use crate::reason::Reason;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Memory for one file, in bytes for each sample that it may have: the samples, and what a decoder holds beside
@@ -30,6 +30,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Store {
     free: AtomicUsize,
+    total: usize,
 }
 
 /// What one file may still spend. What it holds is given back when it is dropped.
@@ -39,9 +40,29 @@ pub struct Budget {
     store: Arc<Store>,
     held: usize,
     deadline: Deadline,
+    given_up: Arc<AtomicBool>,
+}
+
+/// Bytes of the store. Dropped, they are given back.
+#[derive(Debug)]
+#[must_use]
+pub struct Room {
+    store: Arc<Store>,
+    bytes: usize,
 }
 
 impl Limits {
+    /// Whether a file of so many bytes is small enough.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn file(&self, bytes: usize) -> Result<(), ImageError> {
+        if bytes <= self.bytes_max {
+            return Ok(());
+        }
+        Err(ImageError::too_large(format!("{bytes} bytes; at most {}", self.bytes_max)))
+    }
+
     /// The most that decoding one file holds, in bytes.
     #[must_use]
     pub fn held_max(&self) -> usize {
@@ -53,7 +74,32 @@ impl Store {
     /// Of so many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { free: AtomicUsize::new(bytes) }
+        Self { free: AtomicUsize::new(bytes), total: bytes }
+    }
+
+    /// Sets so many bytes of `store` aside.
+    ///
+    /// # Errors
+    /// `ImageTooLarge`: it never has so many. `Overloaded`: it has not now.
+    pub fn room(store: &Arc<Self>, bytes: usize) -> Result<Room, ImageError> {
+        if bytes > store.total {
+            return Err(ImageError::too_large("the tensors of so many files take more memory than allowed"));
+        }
+        store.take(bytes)?;
+        Ok(Room { store: Arc::clone(store), bytes })
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), ImageError> {
+        let less = |free: usize| free.checked_sub(bytes);
+        if self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            let problem = "too many images are being decoded; try again later";
+            return Err(ImageError::new(Reason::Overloaded, problem));
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.free.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -62,7 +108,14 @@ impl Budget {
     #[must_use]
     pub fn new(limits: Limits, store: &Arc<Store>, now: Now, deadline: Deadline) -> Self {
         let deadline = deadline.earlier(Deadline::after(now, limits.time_max));
-        Self { limits, store: Arc::clone(store), held: 0, deadline }
+        Self { limits, store: Arc::clone(store), held: 0, deadline, given_up: Arc::default() }
+    }
+
+    /// Ends as well when nobody waits for it any more: when this is true.
+    #[must_use]
+    pub fn until(mut self, given_up: &Arc<AtomicBool>) -> Self {
+        self.given_up = Arc::clone(given_up);
+        self
     }
 
     /// Whether the file itself is small enough.
@@ -70,10 +123,7 @@ impl Budget {
     /// # Errors
     /// It is not.
     pub fn file(&self, bytes: usize) -> Result<(), ImageError> {
-        if bytes <= self.limits.bytes_max {
-            return Ok(());
-        }
-        Err(ImageError::too_large(format!("{bytes} bytes; at most {}", self.limits.bytes_max)))
+        self.limits.file(bytes)
     }
 
     /// The samples of an image of this size, before anything is allocated for them.
@@ -100,13 +150,7 @@ impl Budget {
         let most = self.limits.held_max();
         let held = self.held.checked_add(bytes).filter(|held| *held <= most);
         let held = held.ok_or_else(|| ImageError::too_large("decoding it takes more memory than allowed"))?;
-        let less = |free: usize| free.checked_sub(bytes);
-        if self.store.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            return Err(ImageError::new(
-                Reason::Overloaded,
-                "too many images are being decoded; try again later",
-            ));
-        }
+        self.store.take(bytes)?;
         self.held = held;
         Ok(())
     }
@@ -115,7 +159,7 @@ impl Budget {
     pub fn give_back(&mut self, bytes: usize) {
         let bytes = bytes.min(self.held);
         self.held -= bytes;
-        self.store.free.fetch_add(bytes, Ordering::Relaxed);
+        self.store.give_back(bytes);
     }
 
     /// Room for so many elements, which the budget holds from now on.
@@ -138,6 +182,9 @@ impl Budget {
         if self.deadline.has_passed() {
             return Err(ImageError::too_large("decoding it takes longer than allowed"));
         }
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(ImageError::new(Reason::HungUp, "nobody waits for it any more"));
+        }
         Ok(())
     }
 
@@ -156,7 +203,13 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        self.store.free.fetch_add(self.held, Ordering::Relaxed);
+        self.store.give_back(self.held);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.store.give_back(self.bytes);
     }
 }
 
@@ -203,6 +256,25 @@ mod tests {
         assert!(other.hold(60).is_ok());
         other.give_back(usize::MAX);
         assert!(budget().hold(80).is_ok(), "no more and no less than was held is given back");
+    }
+
+    #[test]
+    fn room_for_tensors_comes_from_the_same_store() {
+        let store = Arc::new(Store::new(100));
+        assert!(Store::room(&store, 101).is_err_and(|e| e.reason == Reason::ImageTooLarge));
+        let room = Store::room(&store, 60).unwrap();
+        assert!(Store::room(&store, 60).is_err_and(|e| e.reason == Reason::Overloaded));
+        drop(room);
+        assert!(Store::room(&store, 60).is_ok());
+    }
+
+    #[test]
+    fn a_decoder_stops_when_nobody_waits_any_more() {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let budget = Budget::trial(1).until(&given_up);
+        assert!(budget.on_time().is_ok());
+        given_up.store(true, Ordering::Relaxed);
+        assert!(budget.on_time().is_err_and(|e| e.reason == Reason::HungUp));
     }
 
     #[test]

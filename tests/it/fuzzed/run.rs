@@ -5,7 +5,7 @@ use asepsis::app;
 use asepsis::clock::{Deadline, Now};
 use asepsis::contract::Contract;
 use asepsis::contract::image::{ImageFormat, ImageSpec, Target};
-use asepsis::intake::files::Decoders;
+use asepsis::intake::files::{Decoders, Patience};
 use asepsis::intake::image::{Decoded, Wanted};
 use asepsis::intake::prepare::prepare;
 use asepsis::intake::{self, Received};
@@ -76,7 +76,10 @@ pub fn request(bytes: &[u8]) {
     let (now, deadline) = soon();
     let input = match intake::read(contract(), &request) {
         Ok(Received::Input(input)) => Ok(input),
-        Ok(Received::Files(pending)) => pending.decode(contract(), decoders(), now, deadline),
+        Ok(Received::Files(pending)) => {
+            let patience = Patience { since: now, deadline, given_up: std::sync::Arc::default() };
+            pending.decode(contract(), decoders(), &patience)
+        }
         Err(error) => Err(error),
     };
     match input {
