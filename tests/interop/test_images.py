@@ -23,6 +23,21 @@ FILTERS = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR, 
 SYNTAXES = [
     ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless,
 ]
+# Of pydicom's files: JPEG-LS, a JP2 file in a frame, and files that contradict themselves.
+REFUSED = [
+    "GDCMJ2K_TextGBR.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+    "JPEGLSNearLossless_08.dcm",
+    "JPEGLSNearLossless_16.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "MR_small_padded.dcm",
+    "SC_rgb_jls_lossy_line.dcm",
+    "SC_rgb_jls_lossy_sample.dcm",
+    "SC_rgb_jpeg.dcm",
+    "liver_1frame.dcm",
+    "liver_expb_1frame.dcm",
+]
 RANDOM = np.random.default_rng(7)
 
 
@@ -170,6 +185,7 @@ def test_every_file_that_pydicom_ships_is_decoded_as_it_does_or_refused_by_name(
     found = pydicom_files.results()
     assert len(found) > 100
     assert [result.row for result in found if not result.agrees] == []
+    assert pydicom_files.only_theirs(found) == REFUSED
     assert pydicom_files.TABLE.read_text() == pydicom_files.table(found), "run tests/interop/pydicom_files.py"
 
 
@@ -185,16 +201,16 @@ def test_resampling_has_pillows_numbers(tmp_path, filter, size, channels):
         given = [line.format(fit) for line in lines]
         have = prepared(tmp_path, encoded(image, "PNG"), [height, width, channels], given)
         # Pillow rounds to 8 bits between and behind its two passes.
-        assert np.abs(have - np.asarray(want).reshape(have.shape) / 255).max() <= 1.5 / 255
+        assert np.abs(have - np.asarray(want).reshape(have.shape) / 255).max() <= 1 / 255 + 1e-6
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jpeg_is_within_one_level_of_libjpeg(tmp_path, options, channels):
+def test_jpeg_is_that_of_libjpeg_to_the_bit(tmp_path, options, channels):
     file = encoded(Image.fromarray(picture(123, 217, channels)), "JPEG", quality=90, **options)
     have = prepared(tmp_path, file, [123, 217, channels], ['layout = "NHWC"'])
     want = np.asarray(Image.open(BytesIO(file))).reshape(have.shape)
-    assert np.abs(np.round(have * 255) - want).max() <= 1
+    assert np.array_equal(have, want.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
