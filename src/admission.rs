@@ -297,4 +297,10 @@ impl Admitted {
         let paid = access.budgets.work(account, role, model, work, now)?;
         Ok(Paid { _role: changed.flatten(), ..paid })
     }
+
+    /// Charges computing that was done beyond what was paid for.
+    pub fn settle(&self, grant: &Grant, model: &str, beyond: Duration) {
+        let Standing { access, account, .. } = &*self.standing;
+        access.budgets.settle(account, &grant.role, model, beyond, self.circumstances.now);
+    }
 }

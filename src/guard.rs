@@ -243,10 +243,13 @@ impl Guard {
         let given_up = Arc::new(AtomicBool::new(false));
         let _give_up_when_dropped = GiveUpWhenDropped(Arc::clone(&given_up));
         let decode = move || {
-            let patience = Patience { since: Now::read(), deadline, given_up };
-            pending.decode(&model.contract, &decoders, &patience)
+            let since = Now::read();
+            let patience = Patience { since, deadline, given_up };
+            let decoded = pending.decode(&model.contract, &decoders, &patience);
+            (decoded, clock::instant().saturating_duration_since(since.monotonic))
         };
-        let decoded = self.work(call, Some(Stage::Prepare), estimate, deadline, decode).await?;
+        let (decoded, took) = self.work(call, Some(Stage::Prepare), estimate, deadline, decode).await?;
+        call.settle(served, took.saturating_sub(estimate));
         // A file that was still being decoded when time ran out is late, not too large.
         decoded.map_err(|error| if deadline.has_passed() { Refusal::late() } else { error.into() })
     }

@@ -192,6 +192,11 @@ impl Call {
         Ok(self.admitted.pay(&self.grant, &served.contract.name, work)?)
     }
 
+    /// Charges what decoding took beyond its estimate, which knows no more of a file than its length.
+    pub(super) fn settle(&self, served: &Served, beyond: Duration) {
+        self.admitted.settle(&self.grant, &served.contract.name, beyond);
+    }
+
     /// Closes the entry of a call that was never served.
     ///
     /// # Errors

@@ -283,3 +283,17 @@ fn a_request_counts_for_the_role_that_grants_the_model_and_for_no_other() {
     // What the door charged was given back once.
     assert_eq!(bench.times(|bench| bench.request(0)), 2);
 }
+
+#[test]
+fn computing_that_was_done_is_charged_as_far_as_there_is_something_left() {
+    let bench = Bench::new(
+        "each_principal.compute_ms = { per_second = 1, burst = 8 }\nmodels.wdbc.compute_ms = { per_second = 1, burst = 99 }",
+    );
+    let settle =
+        |ms| bench.budgets.settle(&bench.one, "Readers", "wdbc", Duration::from_millis(ms), bench.clock.0);
+    settle(3);
+    assert!(bench.work(0, 5_001, 0).is_err(), "three of eight are gone");
+    assert!(bench.work(0, 4_000, 0).is_ok());
+    settle(1000);
+    assert!(bench.work(0, 2, 0).is_err(), "what was left is gone");
+}
