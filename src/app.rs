@@ -100,7 +100,7 @@ fn pseudonyms(config: &Config) -> Result<Pseudonyms, StartError> {
 /// What makes tensors of files, under the limits of a configuration.
 #[must_use]
 pub fn decoders(limits: &Limits) -> Decoders {
-    Decoders::new(limits.of_an_image(), limits.images_bytes_max)
+    Decoders::new(limits.of_an_image(), limits.images_bytes_max, limits.image_requests_max)
 }
 
 /// The loader of a configuration, with ONNX Runtime verified and loaded.

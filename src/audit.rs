@@ -190,7 +190,7 @@ pub trait Observer: Send + Sync {
 }
 
 /// The most studies that one audit line names.
-pub const STUDIES_MAX: usize = 16;
+pub const STUDIES_MAX: usize = 64;
 
 /// Closes entries: ledger first, then observers.
 pub struct Auditor {
@@ -220,7 +220,7 @@ impl Auditor {
     }
 
     /// The studies that a request's files belong to, as they may be kept: a keyed hash of each StudyInstanceUID
-    /// (0020,000D), of the first [`STUDIES_MAX`] of many.
+    /// (0020,000D), of the first [`STUDIES_MAX`] of many, and how many more there were.
     #[must_use]
     pub fn study(&self, studies: &[String]) -> String {
         let shown: Vec<String> =

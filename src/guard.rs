@@ -238,6 +238,7 @@ impl Guard {
             Received::Input(input) => return Ok(input),
             Received::Files(pending) => pending,
         };
+        let _turn = self.decoders.turn(call.admitted.identity().principal())?;
         let (model, decoders) = (Arc::clone(served), Arc::clone(&self.decoders));
         let estimate = pending.estimate();
         let given_up = Arc::new(AtomicBool::new(false));

@@ -55,6 +55,8 @@ pub struct Limits {
     pub image_timeout_ms: u64,
     /// Bytes that all files being decoded may hold together.
     pub images_bytes_max: usize,
+    /// Requests with files that one principal may have waiting or being decoded.
+    pub image_requests_max: usize,
     /// Runs that wait for a compute thread.
     pub queue_max: usize,
     /// How long a request may take when its caller gives no shorter deadline, in milliseconds.
@@ -83,6 +85,7 @@ impl Default for Limits {
             image_samples_max: 32 << 20,
             image_timeout_ms: 2_000,
             images_bytes_max: 512 << 20,
+            image_requests_max: 16,
             queue_max: 256,
             request_timeout_ms: 30_000,
             handshake_timeout_ms: 5_000,

@@ -12,6 +12,7 @@ use crate::intake::files::Decoders;
 use crate::intake::image::{Channels, Decoded, ImageError, Raster, Samples, Wanted};
 use crate::transport::Limits;
 use ndarray_npy::WritableElement;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,7 +94,14 @@ impl Files {
         mut act: impl FnMut(&Path, Option<u32>) -> Result<String, Problem>,
     ) -> Result<(), Failure> {
         if let Some(directory) = &self.out {
-            std::fs::create_dir_all(directory)?;
+            let mut names = BTreeSet::new();
+            if let Some(twice) = self.paths.iter().find(|path| !names.insert(path.file_name())) {
+                let name = Path::new(twice.file_name().unwrap_or_default());
+                let problem = "one result would overwrite another; give them one directory at a time";
+                return Err(Failure::Usage(format!("two files are named {}: {problem}", name.display())));
+            }
+            std::fs::create_dir_all(directory)
+                .map_err(|error| Failure::Other(format!("{}: {error}", directory.display())))?;
         }
         let mut refused = 0_usize;
         for path in &self.paths {
@@ -285,5 +293,48 @@ fn image_input<'a>(
             let which = name.map_or("the model".to_owned(), |name| format!("input `{name}`"));
             Err(Failure::Usage(format!("{which} {problem}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(paths: &[&Path], out: &Path) -> Result<String, Failure> {
+        let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+        let files = Files { paths, frame: None, out: Some(out.to_owned()) };
+        let contract = PathBuf::from("models/digits/1/contract.toml");
+        let command = Command::Prepare(PrepareArgs { files, contract, input: None, png: true });
+        let mut said = Vec::new();
+        super::run(&command, &mut said)?;
+        Ok(String::from_utf8(said).unwrap())
+    }
+
+    #[test]
+    fn no_result_overwrites_another_and_what_is_refused_fails_the_command() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("a/x.png"), directory.path().join("b/x.png"));
+        let out = directory.path().join("seen");
+        for path in [&one, &two] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"no image").unwrap();
+        }
+        assert!(matches!(run(&[&one, &two], &out), Err(Failure::Usage(_))));
+        assert!(!out.exists());
+        assert!(matches!(run(&[&one], &out), Err(Failure::Other(_))));
+    }
+
+    #[test]
+    fn a_prepared_file_is_what_the_model_sees_as_numbers_and_as_a_picture() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("digit.png");
+        let levels: Vec<f32> = (0..784_u16).map(|i| f32::from(i % 256) / 255.0).collect();
+        std::fs::write(&path, super::super::demo::files::drawing(&levels, 28).unwrap()).unwrap();
+        let out = directory.path().join("seen");
+        let said = run(&[&path], &out).unwrap();
+        assert!(said.contains("`image` [-1, 1, 28, 28], 0.0000 to 1.0000"), "{said}");
+        let seen: ndarray::Array3<f32> = ndarray_npy::read_npy(out.join("digit.png.npy")).unwrap();
+        assert!(seen.iter().eq(levels.iter()));
+        assert_eq!(std::fs::read(out.join("digit.png.png")).unwrap(), std::fs::read(&path).unwrap());
     }
 }

@@ -291,6 +291,7 @@ impl Config {
                 wide(limits.of_an_image().held_max()),
                 ROTATE_BYTES_MAX,
             ),
+            ("limits.image_requests_max", wide(limits.image_requests_max), 1, COUNT_MAX),
             ("limits.in_flight_max", wide(limits.in_flight_max), 1, COUNT_MAX),
             ("limits.connections_max", wide(limits.connections_max), 1, COUNT_MAX),
             ("limits.streams_per_connection_max", limits.streams_per_connection_max.into(), 1, COUNT_MAX),

@@ -24,6 +24,10 @@ pub struct ImageSpec {
     /// What happens to an image of another size than the model's.
     #[serde(default)]
     pub fit: Fit,
+    /// Whether an image may be smaller than the tensor, and is enlarged; else it is refused: enlarging adds nothing
+    /// that was seen.
+    #[serde(default)]
+    pub enlarges: bool,
     /// How pixels are resampled.
     #[serde(default)]
     pub filter: Filter,
@@ -219,6 +223,7 @@ impl ImageSpec {
             layout: Layout::default(),
             colour: Colour::Convert,
             fit: Fit::Stretch,
+            enlarges: true,
             filter: Filter::default(),
             shorter_side: None,
             window: WindowSpec::default(),

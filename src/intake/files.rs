@@ -1,6 +1,7 @@
 //! Files that stand in for image tensors (datatype BYTES, shape `[N]`, one file a row): taken apart when they are
 //! received, decoded and prepared later, where it may take time.
 
+use super::image::turns::{Turn, Turns};
 use super::image::{self, Budget, Decoded, Format, ImageError, Limits, Room, Store, Wanted};
 use super::{Input, IntakeError, Received, prepare, refuse, tensor, values};
 use crate::clock::{Deadline, Now};
@@ -55,13 +56,25 @@ pub struct Decoders {
     formats: Vec<Box<dyn Format>>,
     limits: Limits,
     store: Arc<Store>,
+    turns: Arc<Turns>,
 }
 
 impl Decoders {
-    /// Of every format; `memory_bytes` is for all files being decoded together.
+    /// Of every format; `memory_bytes` is for all files being decoded together, `each_max` the requests with files
+    /// that one principal may have waiting or being decoded.
     #[must_use]
-    pub fn new(limits: Limits, memory_bytes: usize) -> Self {
-        Self { formats: image::formats(), limits, store: Arc::new(Store::new(memory_bytes)) }
+    pub fn new(limits: Limits, memory_bytes: usize, each_max: usize) -> Self {
+        let (store, turns) = (Arc::new(Store::new(memory_bytes)), Arc::new(Turns::new(each_max)));
+        Self { formats: image::formats(), limits, store, turns }
+    }
+
+    /// A turn for a request of this principal, to be held while its files wait or are decoded.
+    ///
+    /// # Errors
+    /// `Overloaded`: it has as many as it may have.
+    pub fn turn(&self, principal: &str) -> Result<Turn, IntakeError> {
+        let problem = "too many of your files wait to be decoded; try again later";
+        Turns::take(&self.turns, principal).ok_or_else(|| refuse(Reason::Overloaded, "inputs", problem))
     }
 
     /// A budget for one file.

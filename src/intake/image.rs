@@ -10,6 +10,7 @@ pub mod dicom;
 mod exif;
 pub mod jpeg;
 pub mod png;
+pub mod turns;
 
 use crate::contract::image::{ImageFormat, ImageSpec, Window};
 use crate::reason::Reason;

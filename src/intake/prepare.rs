@@ -17,7 +17,7 @@ mod tone;
 
 use super::image::{Budget, Channels, ImageError, Raster};
 use crate::contract::Contract;
-use crate::contract::image::{Colour, ImageSpec, Target};
+use crate::contract::image::{Colour, Fit, ImageSpec, Target};
 use crate::digest::sha256;
 use crate::reason::Reason;
 use canvas::{Canvas, Norm};
@@ -59,6 +59,7 @@ pub fn prepare(
     out: &mut [f32],
 ) -> Result<(), ImageError> {
     check_colour(raster.channels, spec.colour, target.channels)?;
+    check_enlarging(raster, spec, target)?;
     let (x, y) = fit::axes(spec, (raster.width, raster.height), target)?;
     check_sizes(raster, target, out.len())?;
     let norm = Norm::new(spec, target.channels)?;
@@ -94,6 +95,18 @@ fn check_colour(sent: Channels, colour: Colour, wanted: usize) -> Result<(), Ima
         (Channels::Grey | Channels::Rgb, _, _) => return Err(internal("a tensor of 1 or 3 channels")),
     };
     Err(ImageError::new(Reason::FormatForbidden, problem))
+}
+
+/// `fit = "exact"` says itself which size it takes.
+fn check_enlarging(raster: &Raster, spec: &ImageSpec, target: Target) -> Result<(), ImageError> {
+    let smaller = raster.width < target.width || raster.height < target.height;
+    if !smaller || spec.enlarges || spec.fit == Fit::Exact {
+        return Ok(());
+    }
+    let (width, height) = (raster.width, raster.height);
+    let problem =
+        format!("{width} x {height} pixels; the model wants at least {} x {}", target.width, target.height);
+    Err(ImageError::new(Reason::BadShape, problem))
 }
 
 fn check_sizes(raster: &Raster, target: Target, room: usize) -> Result<(), ImageError> {

@@ -15,6 +15,7 @@ fn spec() -> ImageSpec {
         tensors: true,
         layout: Layout::Nchw,
         colour: Colour::AsSent,
+        enlarges: true,
         fit: Fit::Stretch,
         filter: Filter::Bilinear,
         shorter_side: None,
@@ -287,3 +288,16 @@ fn deeper_samples_are_resampled_as_in_pillows_mode_f() {
 
 mod colours;
 mod tones;
+
+#[test]
+fn what_is_smaller_than_the_tensor_is_enlarged_only_where_the_contract_says_so() {
+    let raster = bytes(3, 2, Channels::Grey);
+    let target = size(4, 2, 1);
+    for fit in [Fit::Stretch, Fit::Crop, Fit::Pad] {
+        let spec = ImageSpec { fit, enlarges: false, ..spec() };
+        let refused = refused(&raster, &spec, target);
+        assert_eq!(refused.reason, Reason::BadShape);
+        assert!(refused.problem.contains("3 x 2 pixels; the model wants at least 4 x 2"), "{refused}");
+        assert!(prepared(&raster, &ImageSpec { enlarges: true, ..spec }, target).is_ok());
+    }
+}
