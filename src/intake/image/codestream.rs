@@ -19,6 +19,8 @@ pub(crate) struct Expected {
     pub(crate) channels: usize,
     /// Bits Allocated (0028,0100): 8 or 16.
     pub(crate) bits: u32,
+    /// Bits Stored (0028,0101), at most as many.
+    pub(crate) stored: u32,
     /// Pixel Representation (0028,0103) is 1.
     pub(crate) signed: bool,
 }
@@ -85,7 +87,7 @@ fn jpeg(
     check("Columns", expected.width, stream.width())?;
     check("Rows", expected.height, stream.height())?;
     check("SamplesPerPixel", expected.channels, stream.channels())?;
-    check_bits(expected, stream.precision())?;
+    check_bits(expected, stream.precision(), lossless)?;
     if expected.signed && !lossless {
         return Err(ImageError::unsupported("signed samples in a JPEG with loss are not decoded"));
     }
@@ -122,12 +124,19 @@ fn check(what: &str, expected: usize, found: usize) -> Result<(), ImageError> {
     Err(ImageError::bad(format!("{what} is {expected} by its header and {found} by its codestream")))
 }
 
-fn check_bits(expected: &Expected, found: u32) -> Result<(), ImageError> {
-    if matches!(expected.bits, 8 | 16) && found <= expected.bits {
+/// Whether the codestream has the bits that the header says. More than are stored may stand above these (overlays,
+/// once; signs), from where the caller drops them, but not where samples come back changed: what is a little lighter
+/// than white would become black.
+fn check_bits(expected: &Expected, found: u32, reversible: bool) -> Result<(), ImageError> {
+    let Expected { bits, stored, .. } = *expected;
+    if !matches!(bits, 8 | 16) || found > bits {
+        let problem = format!("BitsAllocated is {bits} by its header, its codestream has {found} bits");
+        return Err(ImageError::bad(problem));
+    }
+    if found == stored || (found > stored && reversible) {
         return Ok(());
     }
-    let bits = expected.bits;
-    Err(ImageError::bad(format!("BitsAllocated is {bits} by its header, its codestream has {found} bits")))
+    Err(ImageError::bad(format!("BitsStored is {stored} by its header and {found} by its codestream")))
 }
 
 #[cfg(test)]

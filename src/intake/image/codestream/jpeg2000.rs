@@ -23,13 +23,13 @@ pub(super) fn decode(
         check("Columns", expected.width, header.width)?;
         check("Rows", expected.height, header.height)?;
         check("SamplesPerPixel", expected.channels, header.components)?;
-        check_bits(expected, header.precision)?;
         if expected.signed != header.signed {
             let problem = "its header and its codestream disagree on whether samples are signed";
             return Err(ImageError::bad(problem));
         }
         Ok(())
     })?;
+    check_bits(expected, header.precision, header.is_reversible())?;
     if colour == CodestreamColour::Ycc && !header.component_transform {
         return Err(ImageError::unsupported(
             "JPEG 2000 in YCbCr without its component transform is not decoded",

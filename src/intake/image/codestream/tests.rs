@@ -19,13 +19,13 @@ const GREY: &[u8] = fixture!("j2k_grey_8.j2k");
 const SIGNED: &[u8] = fixture!("j2k_signed_16.j2k");
 const COLOUR: &[u8] = fixture!("j2k_colour.j2k");
 const LOSSY: &[u8] = fixture!("j2k_lossy_12.j2k");
-const GREY_8: Expected = Expected { width: 33, height: 32, channels: 1, bits: 8, signed: false };
-const SIGNED_16: Expected = Expected { bits: 16, signed: true, ..GREY_8 };
+const GREY_8: Expected = Expected { width: 33, height: 32, channels: 1, bits: 8, stored: 8, signed: false };
+const SIGNED_16: Expected = Expected { bits: 16, stored: 16, signed: true, ..GREY_8 };
 const COLOUR_8: Expected = Expected { channels: 3, ..GREY_8 };
 /// The JPEG files are smaller.
 const JPEG_8: Expected = Expected { width: 21, height: 13, ..GREY_8 };
 const JPEG_COLOUR_8: Expected = Expected { channels: 3, ..JPEG_8 };
-const GREY_16: Expected = Expected { bits: 16, ..GREY_8 };
+const GREY_12: Expected = Expected { bits: 16, stored: 12, ..GREY_8 };
 
 fn read(codec: Codec, frame: &[u8], expected: &Expected) -> Result<Samples, ImageError> {
     let colour = if expected.channels == 1 { CodestreamColour::Grey } else { CodestreamColour::Rgb };
@@ -73,6 +73,32 @@ fn a_codestream_that_is_not_what_the_header_says_is_refused() {
 }
 
 #[test]
+fn a_codestream_of_other_bits_than_are_stored_is_refused_unless_it_gives_them_back() {
+    let eight = fixture!("grey.jpg");
+    let samples: Vec<u16> = (0..20).map(|n| n * 200).collect();
+    let twelve = Lossless { precision: 12, channels: 1, predictor: 1, transform: 0, rows: 0 }.encode(&samples);
+    let stored = |expected: Expected, stored| Expected { stored, ..expected };
+    let wide = |expected: Expected, stored| Expected { bits: 16, stored, ..expected };
+    for (codec, file, expected, why) in [
+        (Codec::Jpeg, eight, stored(JPEG_8, 7), "a DCT overshoots"),
+        (Codec::Jpeg, eight, wide(JPEG_8, 12), "fewer bits than stored"),
+        (Codec::Jpeg2000, LOSSY, stored(GREY_12, 10), "an irreversible wavelet overshoots"),
+        (Codec::Jpeg2000, LOSSY, stored(GREY_12, 16), "fewer bits than stored"),
+        (Codec::Jpeg2000, GREY, wide(GREY_8, 9), "fewer bits than stored"),
+        (Codec::JpegLossless, &twelve, stored(SIZE_5_4, 13), "fewer bits than stored"),
+    ] {
+        let error = read(codec, file, &expected).err().expect(why);
+        assert_eq!(error.reason, Reason::BadImage, "{why}");
+        assert!(error.problem.contains("BitsStored"), "{why}: {error}");
+    }
+    assert!(read(Codec::Jpeg, eight, &wide(JPEG_8, 8)).is_ok(), "the bits of the codestream, in wider cells");
+    let (more, same) = (stored(SIZE_5_4, 10), stored(SIZE_5_4, 12));
+    assert!(read(Codec::JpegLossless, &twelve, &more) == Ok(Samples::U16(samples.clone())));
+    assert!(read(Codec::JpegLossless, &twelve, &same) == Ok(Samples::U16(samples)));
+    assert!(jpeg2000(GREY, &stored(GREY_8, 7)) == jpeg2000(GREY, &GREY_8), "a reversible wavelet");
+}
+
+#[test]
 fn jpeg_2000_that_is_not_decoded_is_refused_by_name() {
     let marker = |code: u8| with_bytes(GREY, 0x5c, 0, &[code]);
     let cases = [
@@ -98,7 +124,7 @@ fn jpeg_2000_that_is_not_decoded_is_refused_by_name() {
 
 #[test]
 fn jpeg_2000_that_is_cut_at_any_byte_or_has_more_behind_it_is_refused() {
-    for (file, expected) in [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_16)] {
+    for (file, expected) in [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_12)] {
         for length in 0..file.len() {
             assert_eq!(
                 jpeg2000(&file[..length], &expected).err().unwrap().reason,
@@ -146,7 +172,7 @@ fn jpeg_2000_is_what_openjpeg_decodes() {
         |raw: &[u8]| raw.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect::<Vec<_>>();
     let signed = pairs(fixture!("j2k_signed_16.raw")).into_iter().map(u16::cast_signed).collect();
     assert!(jpeg2000(SIGNED, &SIGNED_16) == Ok(Samples::I16(signed)));
-    let Ok(Samples::U16(lossy)) = jpeg2000(LOSSY, &GREY_16) else { panic!("12 bits are unsigned of 16") };
+    let Ok(Samples::U16(lossy)) = jpeg2000(LOSSY, &GREY_12) else { panic!("12 bits are unsigned of 16") };
     let near =
         lossy.iter().zip(pairs(fixture!("j2k_lossy_12.raw"))).all(|(one, other)| one.abs_diff(other) <= 1);
     assert!(near, "with loss, within one level");
@@ -176,7 +202,7 @@ struct Lossless {
     rows: usize,
 }
 
-const SIZE_5_4: Expected = Expected { width: 5, height: 4, channels: 1, bits: 16, signed: false };
+const SIZE_5_4: Expected = Expected { width: 5, height: 4, channels: 1, bits: 16, stored: 16, signed: false };
 
 impl Lossless {
     fn encode(&self, samples: &[u16]) -> Vec<u8> {
@@ -280,7 +306,7 @@ proptest! {
         let mask = (u16::MAX >> (16 - precision)) >> transform << transform;
         let samples: Vec<u16> = seed.iter().take(20 * channels).map(|sample| sample & mask).collect();
         let file = Lossless { precision, channels, predictor, transform, rows }.encode(&samples);
-        let expected = Expected { channels, ..SIZE_5_4 };
+        let expected = Expected { channels, stored: precision, ..SIZE_5_4 };
         prop_assert!(read(Codec::JpegLossless, &file, &expected) == Ok(Samples::U16(samples)));
     }
 
@@ -289,7 +315,7 @@ proptest! {
         which in 0_usize..4,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let (file, expected) = [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_16)][which];
+        let (file, expected) = [(GREY, GREY_8), (SIGNED, SIGNED_16), (COLOUR, COLOUR_8), (LOSSY, GREY_12)][which];
         let mut file = file.to_vec();
         for (at, value) in changes {
             let at = at.index(file.len());

@@ -300,6 +300,11 @@ fn tile_parts(mut reader: Reader<'_>, header: &mut Header) -> Result<(), ImageEr
 }
 
 impl Header {
+    /// Whether the wavelet gives back the very samples: those of all tiles and components are the same.
+    pub(super) fn is_reversible(&self) -> bool {
+        self.wavelet == 1
+    }
+
     fn tiles(&self) -> usize {
         self.width.div_ceil(self.tile.0).saturating_mul(self.height.div_ceil(self.tile.1))
     }

@@ -191,6 +191,19 @@ fn a_frame_is_found_among_fragments() {
 }
 
 #[test]
+fn bits_above_the_stored_ones_are_dropped_where_a_codestream_gives_back_what_it_got() {
+    let frame = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.j2k").to_vec();
+    let all = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.raw");
+    let file = |stored| {
+        let file = File::grey(33, 32, &[]).bits(8, stored, false).written("1.2.840.10008.1.2.4.90");
+        file.with(fragments(vec![vec![], frame.clone()])).file()
+    };
+    assert_eq!(samples(&file(8)), Samples::U8(all.to_vec()));
+    assert!(all.iter().any(|sample| *sample > 127));
+    assert_eq!(samples(&file(7)), Samples::U8(all.iter().map(|sample| sample & 127).collect()));
+}
+
+#[test]
 fn pixels_and_sequences_within_sequences_are_walked_over() {
     let icon = vec![number((0x0028, 0x0010), 9), fragments(vec![vec![], vec![1; 6]])];
     let file = in_rle(File::grey(2, 2, &[]), &[vec![vec![1, 2, 3, 4]]]);
