@@ -48,8 +48,17 @@ fn single_bits_begin_with_the_lowest_and_frames_within_a_byte() {
 fn bytes_written_as_words_stand_swapped_in_big_endian() {
     let file = |vr| File::grey(3, 1, &[]).with(bytes_of(&[2, 1, 0, 3], vr)).written(BIG_ENDIAN).file();
     assert_eq!(samples(&file("OW")), Samples::U8(vec![1, 2, 3]));
+    assert_eq!(decode(&file("UN")).err().map(|error| error.reason), Some(Reason::BadImage), "who knows");
     let octets = File::grey(3, 1, &[1, 2, 3, 0]).written(BIG_ENDIAN).file();
     assert_eq!(samples(&octets), Samples::U8(vec![1, 2, 3]));
+}
+
+#[test]
+fn pixels_that_are_said_to_be_square_are() {
+    for ratio in ["1\\1", "300\\300", " 1 \\1 ", "  "] {
+        let file = File::grey(3, 1, &[1, 2, 3, 0]).with(text((0x0028, 0x0034), "IS", ratio));
+        assert_eq!(samples(&file.file()), Samples::U8(vec![1, 2, 3]), "{ratio}");
+    }
 }
 
 #[test]
