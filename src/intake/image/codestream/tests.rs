@@ -76,7 +76,8 @@ fn a_codestream_that_is_not_what_the_header_says_is_refused() {
 fn a_codestream_of_other_bits_than_are_stored_is_refused_unless_it_gives_them_back() {
     let eight = fixture!("grey.jpg");
     let samples: Vec<u16> = (0..20).map(|n| n * 200).collect();
-    let twelve = Lossless { precision: 12, channels: 1, predictor: 1, transform: 0, rows: 0 }.encode(&samples);
+    let twelve =
+        Lossless { precision: 12, channels: 1, predictor: 1, transform: 0, rows: 0 }.encode(&samples);
     let stored = |expected: Expected, stored| Expected { stored, ..expected };
     let wide = |expected: Expected, stored| Expected { bits: 16, stored, ..expected };
     for (codec, file, expected, why) in [
