@@ -8,6 +8,9 @@ mod jpeg2000;
 use super::jpeg::{self, Stream};
 use super::{Budget, ImageError, Samples};
 
+/// Samples after which time is asked again.
+const STEP: usize = 64 << 10;
+
 /// What the DICOM header says of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
@@ -79,7 +82,7 @@ fn jpeg(
     colour: CodestreamColour,
     budget: &mut Budget,
 ) -> Result<Samples, ImageError> {
-    let stream = Stream::open(frame)?;
+    let stream = Stream::open(frame, budget)?;
     let lossless = codec == Codec::JpegLossless;
     if stream.is_lossless() != lossless {
         return Err(ImageError::bad("its JPEG is not of the kind that its transfer syntax names"));
@@ -103,7 +106,10 @@ fn cells(samples: Samples, expected: &Expected, budget: &mut Budget) -> Result<S
     let wide = match samples {
         Samples::U8(samples) if expected.bits > 8 => {
             let mut wide = budget.room(samples.len())?;
-            wide.extend(samples.iter().copied().map(u16::from));
+            for samples in samples.chunks(STEP) {
+                budget.on_time()?;
+                wide.extend(samples.iter().copied().map(u16::from));
+            }
             budget.give_back(samples.len());
             wide
         }

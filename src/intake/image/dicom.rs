@@ -164,7 +164,10 @@ fn as_stored(samples: Samples, shape: &Shape, budget: &mut Budget) -> Result<Sam
         (Samples::I16(samples), true) => only(samples, shape.stored, budget),
         (Samples::U8(samples), true) => {
             let mut wide = budget.room(samples.len())?;
-            wide.extend(samples.iter().map(|sample| i16::from(*sample)));
+            for samples in samples.chunks(STEP) {
+                budget.on_time()?;
+                wide.extend(samples.iter().map(|sample| i16::from(*sample)));
+            }
             budget.give_back(samples.len());
             only(wide, shape.stored, budget)
         }

@@ -141,9 +141,9 @@ fn jpeg_2000_that_is_cut_at_any_byte_or_has_more_behind_it_is_refused() {
 #[test]
 fn work_and_memory_of_jpeg_2000_are_bounded_before_it_is_decoded() {
     // Tiles of one pixel.
-    let tiles = with_bytes(GREY, 0x51, 5, &[&1000_u32.to_be_bytes()[..], &1000_u32.to_be_bytes()].concat());
+    let tiles = with_bytes(GREY, 0x51, 5, &[&250_u32.to_be_bytes()[..], &250_u32.to_be_bytes()].concat());
     let tiles = with_bytes(&tiles, 0x51, 21, &[0, 0, 0, 1, 0, 0, 0, 1]);
-    let square = Expected { width: 1000, height: 1000, ..GREY_8 };
+    let square = Expected { width: 250, height: 250, ..GREY_8 };
     assert!(jpeg2000(&tiles, &square).err().unwrap().problem.contains("tiles"));
     // A size that is lied about: more memory than the budget has, or more time.
     let huge =
@@ -152,6 +152,12 @@ fn work_and_memory_of_jpeg_2000_are_bounded_before_it_is_decoded() {
         with_bytes(&huge, 0x51, 21, &[&30_000_u32.to_be_bytes()[..], &30_000_u32.to_be_bytes()].concat());
     let expected = Expected { width: 30_000, height: 30_000, ..GREY_8 };
     assert_eq!(jpeg2000(&huge, &expected).err().unwrap().reason, Reason::ImageTooLarge);
+    let ahead = huge.get(..60).unwrap_or_default();
+    assert_eq!(
+        jpeg2000(ahead, &expected).err().unwrap().reason,
+        Reason::ImageTooLarge,
+        "its size comes first"
+    );
     let limits = Limits { bytes_max: 1 << 20, samples_max: 1 << 40, time_max: Duration::from_secs(1) };
     let now = Now::read();
     let mut budget =
