@@ -47,7 +47,8 @@ pub(crate) enum CodestreamColour {
     /// Luma and two differences of colour, to be converted. Those of JPEG 2000 (`YBR_ICT`, `YBR_RCT`) are its own
     /// component transform, which the codec undoes.
     Ycc,
-    /// Red, green and blue as coded, whatever the markers in the codestream say.
+    /// Red, green and blue as coded. JPEG without an Adobe marker would be read as YCbCr by other decoders; the DICOM
+    /// header decides there, as many honest files have no marker, and only markers that contradict it are refused.
     Rgb,
 }
 
@@ -93,6 +94,11 @@ fn jpeg(
     check_bits(expected, stream.precision(), lossless)?;
     if expected.signed && !lossless {
         return Err(ImageError::unsupported("signed samples in a JPEG with loss are not decoded"));
+    }
+    if colour != CodestreamColour::Grey && stream.contradicts(colour == CodestreamColour::Ycc) {
+        let problem =
+            "its photometric interpretation and the markers of its JPEG disagree on whether it is RGB or YBR";
+        return Err(ImageError::bad(problem));
     }
     let colour = match colour {
         CodestreamColour::Ycc => jpeg::Colour::Ycc,

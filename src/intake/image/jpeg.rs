@@ -101,6 +101,15 @@ impl<'a> Stream<'a> {
         self.walk.frame.process == Process::Lossless
     }
 
+    /// Whether its markers say outright that three components are not what they are taken for: an Adobe marker, or
+    /// components numbered R, G and B. A JFIF marker proves nothing: encoders put it before anything.
+    pub(super) fn contradicts(&self, ycc: bool) -> bool {
+        match self.walk.adobe {
+            Some(transform) => (transform != 0) != ycc,
+            None => ycc && self.walk.jfif.is_none() && !self.is_ycc(Colour::Markers),
+        }
+    }
+
     /// Its pixels: `U8` up to 8 bits, else `U16`.
     pub(super) fn decode(&self, colour: Colour, budget: &mut Budget) -> Result<Samples, ImageError> {
         let frame = &self.walk.frame;

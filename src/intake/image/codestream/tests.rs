@@ -88,7 +88,7 @@ fn a_codestream_of_other_bits_than_are_stored_is_refused_unless_it_gives_them_ba
         (Codec::Jpeg2000, GREY, wide(GREY_8, 9), "fewer bits than stored"),
         (Codec::JpegLossless, &twelve, stored(SIZE_5_4, 13), "fewer bits than stored"),
     ] {
-        let error = read(codec, file, &expected).err().expect(why);
+        let error = read(codec, file, &expected).expect_err(why);
         assert_eq!(error.reason, Reason::BadImage, "{why}");
         assert!(error.problem.contains("BitsStored"), "{why}: {error}");
     }
@@ -186,17 +186,33 @@ fn jpeg_2000_is_what_openjpeg_decodes() {
 }
 
 #[test]
-fn the_photometric_interpretation_decides_on_colour_not_the_markers() {
-    let file = fixture!("rgb.jpg");
-    let as_is = decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Rgb, &mut Budget::trial(1 << 16));
+fn the_photometric_interpretation_decides_on_colour_where_no_marker_contradicts_it() {
+    let of =
+        |file: &[u8], colour| decode(Codec::Jpeg, file, &JPEG_COLOUR_8, colour, &mut Budget::trial(1 << 16));
+    let adobe = |transform| [b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0".as_slice(), &[transform]].concat();
+    // Without the JFIF marker, which is the first segment; components are numbered 1 to 3.
+    let bare = fixture!("colour_444.jpg");
+    let bare = &bare[4 + usize::from(bare[5])..];
+    let none = [&[0xff, 0xd8], bare].concat();
+    let marked = |transform| [adobe(transform).as_slice(), bare].concat();
+    let rgb = of(&none, CodestreamColour::Rgb);
+    assert!(rgb.is_ok() && of(&none, CodestreamColour::Ycc).is_ok_and(|ycc| Ok(ycc) != rgb));
+    assert!(of(&marked(0), CodestreamColour::Rgb) == rgb);
+    assert!(of(&marked(1), CodestreamColour::Ycc) == of(&none, CodestreamColour::Ycc));
+    let as_is = of(fixture!("rgb.jpg"), CodestreamColour::Rgb);
     assert!(as_is == Ok(Samples::U8(fixture!("rgb.raw").to_vec())));
-    let converted =
-        decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Ycc, &mut Budget::trial(1 << 16));
-    assert!(converted.is_ok() && converted != as_is);
-    assert!(
-        decode(Codec::Jpeg, file, &JPEG_COLOUR_8, CodestreamColour::Grey, &mut Budget::trial(1 << 16))
-            .is_err()
-    );
+    let numbered = with_bytes(&with_bytes(&none, 0xc0, 9, b"R"), 0xc0, 12, b"G");
+    let numbered = with_bytes(&with_bytes(&numbered, 0xc0, 15, b"B"), 0xda, 4, b"R");
+    let numbered = with_bytes(&with_bytes(&numbered, 0xda, 6, b"G"), 0xda, 8, b"B");
+    assert!(of(&numbered, CodestreamColour::Rgb) == rgb);
+    for (file, colour, why) in [
+        (marked(0), CodestreamColour::Ycc, "Adobe says RGB"),
+        (marked(1), CodestreamColour::Rgb, "Adobe says YCbCr"),
+        (numbered, CodestreamColour::Ycc, "components are R, G and B"),
+    ] {
+        assert!(of(&file, colour).is_err_and(|error| error.problem.contains("disagree")), "{why}");
+    }
+    assert!(of(fixture!("rgb.jpg"), CodestreamColour::Grey).is_err());
 }
 
 /// Encodes 5 x 4 pixels as T.81 Annex H has it, all categories in codes of five bits.
