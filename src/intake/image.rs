@@ -152,6 +152,9 @@ pub struct ImageError {
     pub problem: Cow<'static, str>,
 }
 
+/// Of pixels that are not square, in all formats.
+const NOT_SQUARE: &str = "pixels that are not square are not decoded; resample it to square ones first";
+
 /// Refuses a frame that a format of one picture does not have.
 fn only_frame(wanted: &Wanted<'_>) -> Result<(), ImageError> {
     if wanted.frame.is_some_and(|frame| frame != 1) {

@@ -193,12 +193,6 @@ impl Budget {
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
-
-    /// The most samples of an image.
-    #[must_use]
-    pub fn samples_max(&self) -> usize {
-        self.limits.samples_max
-    }
 }
 
 impl Drop for Budget {

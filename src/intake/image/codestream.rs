@@ -8,6 +8,9 @@ mod jpeg2000;
 use super::jpeg::{self, Stream};
 use super::{Budget, ImageError, Samples};
 
+/// Samples after which time is asked again.
+const STEP: usize = 64 << 10;
+
 /// What the DICOM header says of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
@@ -19,6 +22,8 @@ pub(crate) struct Expected {
     pub(crate) channels: usize,
     /// Bits Allocated (0028,0100): 8 or 16.
     pub(crate) bits: u32,
+    /// Bits Stored (0028,0101), at most as many.
+    pub(crate) stored: u32,
     /// Pixel Representation (0028,0103) is 1.
     pub(crate) signed: bool,
 }
@@ -42,7 +47,8 @@ pub(crate) enum CodestreamColour {
     /// Luma and two differences of colour, to be converted. Those of JPEG 2000 (`YBR_ICT`, `YBR_RCT`) are its own
     /// component transform, which the codec undoes.
     Ycc,
-    /// Red, green and blue as coded, whatever the markers in the codestream say.
+    /// Red, green and blue as coded. JPEG without an Adobe marker would be read as YCbCr by other decoders; the DICOM
+    /// header decides there, as many honest files have no marker, and only markers that contradict it are refused.
     Rgb,
 }
 
@@ -77,7 +83,7 @@ fn jpeg(
     colour: CodestreamColour,
     budget: &mut Budget,
 ) -> Result<Samples, ImageError> {
-    let stream = Stream::open(frame)?;
+    let stream = Stream::open(frame, budget)?;
     let lossless = codec == Codec::JpegLossless;
     if stream.is_lossless() != lossless {
         return Err(ImageError::bad("its JPEG is not of the kind that its transfer syntax names"));
@@ -85,9 +91,14 @@ fn jpeg(
     check("Columns", expected.width, stream.width())?;
     check("Rows", expected.height, stream.height())?;
     check("SamplesPerPixel", expected.channels, stream.channels())?;
-    check_bits(expected, stream.precision())?;
+    check_bits(expected, stream.precision(), lossless)?;
     if expected.signed && !lossless {
         return Err(ImageError::unsupported("signed samples in a JPEG with loss are not decoded"));
+    }
+    if colour != CodestreamColour::Grey && stream.contradicts(colour == CodestreamColour::Ycc) {
+        let problem =
+            "its photometric interpretation and the markers of its JPEG disagree on whether it is RGB or YBR";
+        return Err(ImageError::bad(problem));
     }
     let colour = match colour {
         CodestreamColour::Ycc => jpeg::Colour::Ycc,
@@ -101,7 +112,10 @@ fn cells(samples: Samples, expected: &Expected, budget: &mut Budget) -> Result<S
     let wide = match samples {
         Samples::U8(samples) if expected.bits > 8 => {
             let mut wide = budget.room(samples.len())?;
-            wide.extend(samples.iter().copied().map(u16::from));
+            for samples in samples.chunks(STEP) {
+                budget.on_time()?;
+                wide.extend(samples.iter().copied().map(u16::from));
+            }
             budget.give_back(samples.len());
             wide
         }
@@ -122,12 +136,19 @@ fn check(what: &str, expected: usize, found: usize) -> Result<(), ImageError> {
     Err(ImageError::bad(format!("{what} is {expected} by its header and {found} by its codestream")))
 }
 
-fn check_bits(expected: &Expected, found: u32) -> Result<(), ImageError> {
-    if matches!(expected.bits, 8 | 16) && found <= expected.bits {
+/// Whether the codestream has the bits that the header says. More than are stored may stand above these (overlays,
+/// once; signs), from where the caller drops them, but not where samples come back changed: what is a little lighter
+/// than white would become black.
+fn check_bits(expected: &Expected, found: u32, reversible: bool) -> Result<(), ImageError> {
+    let Expected { bits, stored, .. } = *expected;
+    if !matches!(bits, 8 | 16) || found > bits {
+        let problem = format!("BitsAllocated is {bits} by its header, its codestream has {found} bits");
+        return Err(ImageError::bad(problem));
+    }
+    if found == stored || (found > stored && reversible) {
         return Ok(());
     }
-    let bits = expected.bits;
-    Err(ImageError::bad(format!("BitsAllocated is {bits} by its header, its codestream has {found} bits")))
+    Err(ImageError::bad(format!("BitsStored is {stored} by its header and {found} by its codestream")))
 }
 
 #[cfg(test)]

@@ -39,6 +39,9 @@ use sample::Sample;
 use shape::{Photometric, Shape};
 use syntax::Syntax;
 
+/// Samples after which time is asked again.
+const STEP: usize = 64 << 10;
+
 /// DICOM PS3.10 files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dicom;
@@ -127,6 +130,7 @@ fn compressed(
         height: shape.rows,
         channels: shape.samples,
         bits: shape.allocated,
+        stored: shape.stored,
         signed: shape.signed,
     };
     let samples = codestream::decode(codec, unpadded(frame), &expected, colour, budget)?;
@@ -151,38 +155,36 @@ fn unpadded(frame: &[u8]) -> &[u8] {
     frame.get(..end).filter(|frame| frame.ends_with(&[0xFF, 0xD9])).unwrap_or(frame)
 }
 
-/// Decoded samples with only the stored bits, signed where the header says so: codestreams may hold overlays above
-/// them, and signed samples as unsigned ones (as pydicom corrects them).
+/// Decoded samples with only the stored bits, signed where the header says so: codestreams without loss may hold
+/// something above them. Signed samples of 8 bits come as their bytes.
 fn as_stored(samples: Samples, shape: &Shape, budget: &mut Budget) -> Result<Samples, ImageError> {
     match (samples, shape.signed) {
-        (Samples::U8(samples), false) => Ok(Samples::U8(only(samples, shape.stored))),
-        (Samples::U16(samples), false) => Ok(Samples::U16(only(samples, shape.stored))),
-        (Samples::I16(samples), true) => Ok(Samples::I16(only(samples, shape.stored))),
-        (Samples::U8(samples), true) => recast(&samples, |sample| i16::from(*sample), shape, budget),
-        (Samples::U16(samples), true) => recast(&samples, |sample| sample.cast_signed(), shape, budget),
-        (Samples::I16(samples), false) => recast(&samples, |sample| sample.cast_unsigned(), shape, budget),
-        (Samples::U32(_) | Samples::I32(_), _) => {
-            Err(ImageError::bad("a codestream of more bits than the header says"))
+        (Samples::U8(samples), false) => only(samples, shape.stored, budget),
+        (Samples::U16(samples), false) => only(samples, shape.stored, budget),
+        (Samples::I16(samples), true) => only(samples, shape.stored, budget),
+        (Samples::U8(samples), true) => {
+            let mut wide = budget.room(samples.len())?;
+            for samples in samples.chunks(STEP) {
+                budget.on_time()?;
+                wide.extend(samples.iter().map(|sample| i16::from(*sample)));
+            }
+            budget.give_back(samples.len());
+            only(wide, shape.stored, budget)
+        }
+        (Samples::U16(_) | Samples::I16(_) | Samples::U32(_) | Samples::I32(_), _) => {
+            Err(ImageError::bad("a codestream of other samples than the header says"))
         }
     }
 }
 
-fn only<T: Sample>(mut samples: Vec<T>, stored: u32) -> Vec<T> {
+fn only<T: Sample>(mut samples: Vec<T>, stored: u32, budget: &Budget) -> Result<Samples, ImageError> {
     if stored < T::BITS {
-        for sample in &mut samples {
-            *sample = sample.only(stored);
+        for samples in samples.chunks_mut(STEP) {
+            budget.on_time()?;
+            for sample in samples {
+                *sample = sample.only(stored);
+            }
         }
     }
-    samples
-}
-
-fn recast<A, B: Sample>(
-    samples: &[A],
-    cast: impl Fn(&A) -> B,
-    shape: &Shape,
-    budget: &mut Budget,
-) -> Result<Samples, ImageError> {
-    let mut recast = budget.room(samples.len())?;
-    recast.extend(samples.iter().map(|sample| cast(sample).only(shape.stored)));
-    Ok(B::all(recast))
+    Ok(T::all(samples))
 }

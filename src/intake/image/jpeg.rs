@@ -22,6 +22,9 @@ use markers::{Step, Walk};
 use planes::{Level, Plane};
 use progressive::Coefficients;
 
+/// Samples after which time is asked again.
+const STEP: usize = 64 << 10;
+
 /// JPEG of 8 bits, baseline, extended or progressive, grey, YCbCr or RGB.
 #[derive(Debug)]
 pub struct Jpeg;
@@ -38,11 +41,14 @@ impl Format for Jpeg {
     fn decode(&self, file: &[u8], wanted: &Wanted<'_>, budget: &mut Budget) -> Result<Decoded, ImageError> {
         super::only_frame(wanted)?;
         budget.file(file.len())?;
-        let stream = Stream::open(file)?;
+        let stream = Stream::open(file, budget)?;
         if stream.is_lossless() || stream.precision() != 8 {
             let problem =
                 "a JPEG file that is lossless or not of 8 bits is not decoded; such are taken in DICOM files";
             return Err(ImageError::unsupported(problem));
+        }
+        if stream.walk.jfif.is_some_and(|(across, down)| across != down && across > 0 && down > 0) {
+            return Err(ImageError::unsupported(super::NOT_SQUARE));
         }
         let (width, height) = (stream.width(), stream.height());
         let channels = if stream.channels() == 1 { Channels::Grey } else { Channels::Rgb };
@@ -69,9 +75,9 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Walks a file.
-    pub(super) fn open(file: &'a [u8]) -> Result<Self, ImageError> {
-        Ok(Self { walk: markers::walk(file)? })
+    /// Walks a file; one that says that it is over the budget, only up to there.
+    pub(super) fn open(file: &'a [u8], budget: &Budget) -> Result<Self, ImageError> {
+        Ok(Self { walk: markers::walk(file, budget)? })
     }
 
     pub(super) fn width(&self) -> usize {
@@ -93,6 +99,15 @@ impl<'a> Stream<'a> {
 
     pub(super) fn is_lossless(&self) -> bool {
         self.walk.frame.process == Process::Lossless
+    }
+
+    /// Whether its markers say outright that three components are not what they are taken for: an Adobe marker, or
+    /// components numbered R, G and B. A JFIF marker proves nothing: encoders put it before anything.
+    pub(super) fn contradicts(&self, ycc: bool) -> bool {
+        match self.walk.adobe {
+            Some(transform) => (transform != 0) != ycc,
+            None => ycc && self.walk.jfif.is_none() && !self.is_ycc(Colour::Markers),
+        }
     }
 
     /// Its pixels: `U8` up to 8 bits, else `U16`.
@@ -129,10 +144,10 @@ impl<'a> Stream<'a> {
     fn is_ycc(&self, colour: Colour) -> bool {
         let ids: Vec<u8> = self.walk.frame.components.iter().map(|component| component.id).collect();
         match (colour, self.walk.jfif, self.walk.adobe) {
-            (Colour::Ycc, ..) | (Colour::Markers, true, _) => true,
+            (Colour::Ycc, ..) | (Colour::Markers, Some(_), _) => true,
             (Colour::Rgb, ..) => false,
-            (Colour::Markers, false, Some(transform)) => transform != 0,
-            (Colour::Markers, false, None) => ids != *b"RGB",
+            (Colour::Markers, None, Some(transform)) => transform != 0,
+            (Colour::Markers, None, None) => ids != *b"RGB",
         }
     }
 
@@ -177,9 +192,12 @@ impl<'a> Stream<'a> {
             return Ok(Samples::U16(samples));
         }
         let mut bytes = budget.room(count)?;
-        bytes.extend(samples.iter().map(|sample| sample.to_le_bytes()[0]));
+        for samples in samples.chunks(STEP) {
+            budget.on_time()?;
+            bytes.extend(samples.iter().map(|sample| sample.to_le_bytes()[0]));
+        }
         if ycc {
-            planes::convert(&mut bytes);
+            planes::convert(&mut bytes, budget)?;
         }
         drop(samples);
         budget.give_back(2 * count);

@@ -35,10 +35,8 @@ impl Format for Png {
     fn decode(&self, file: &[u8], wanted: &Wanted<'_>, budget: &mut Budget) -> Result<Decoded, ImageError> {
         super::only_frame(wanted)?;
         budget.file(file.len())?;
-        let chunks = chunks::walk(file)?;
+        let chunks = chunks::walk(file, budget)?;
         let header = chunks.header;
-        // An opaque alpha channel costs what it costs to decode, although it is dropped.
-        budget.samples(header.width, header.height, header.kind.stored())?;
         let inflated = rows::size(&header).filter(|size| *size / INFLATION_MAX <= chunks.data_bytes());
         if inflated.is_none() {
             return Err(ImageError::bad("it has less data than its size needs"));
@@ -161,19 +159,24 @@ fn narrow(chunks: &Chunks<'_>, row: &[u8], width: usize, out: &mut Vec<u8>) -> R
                 out.extend(colour.ok_or_else(|| ImageError::bad("a palette index without a colour"))?);
             }
         }
-        Kind::GreyAlpha => opaque::<_, 2, 1>(row.as_chunks().0, u8::MAX, out)?,
-        Kind::Rgba => opaque::<_, 4, 3>(row.as_chunks().0, u8::MAX, out)?,
+        Kind::GreyAlpha => opaque::<_, 2, 1>(row.as_chunks().0.iter().copied(), u8::MAX, out)?,
+        Kind::Rgba => opaque::<_, 4, 3>(row.as_chunks().0.iter().copied(), u8::MAX, out)?,
     }
     Ok(())
 }
 
 /// Rows of 16 bits.
 fn wide(chunks: &Chunks<'_>, row: &[u8], _: usize, out: &mut Vec<u16>) -> Result<(), ImageError> {
-    let samples = row.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair));
+    fn samples<const N: usize>(pixels: &[[[u8; 2]; N]]) -> impl Iterator<Item = [u16; N]> {
+        pixels.iter().map(|pixel| pixel.map(u16::from_be_bytes))
+    }
+    let (row, _) = row.as_chunks::<2>();
     match chunks.header.kind {
-        Kind::Grey | Kind::Rgb | Kind::Palette => out.extend(samples),
-        Kind::GreyAlpha => opaque::<_, 2, 1>(samples.collect::<Vec<_>>().as_chunks().0, u16::MAX, out)?,
-        Kind::Rgba => opaque::<_, 4, 3>(samples.collect::<Vec<_>>().as_chunks().0, u16::MAX, out)?,
+        Kind::Grey | Kind::Rgb | Kind::Palette => {
+            out.extend(row.iter().map(|pair| u16::from_be_bytes(*pair)));
+        }
+        Kind::GreyAlpha => opaque::<_, 2, 1>(samples(row.as_chunks().0), u16::MAX, out)?,
+        Kind::Rgba => opaque::<_, 4, 3>(samples(row.as_chunks().0), u16::MAX, out)?,
     }
     Ok(())
 }
@@ -181,7 +184,7 @@ fn wide(chunks: &Chunks<'_>, row: &[u8], _: usize, out: &mut Vec<u16>) -> Result
 /// Pixels without their alpha, which must say nothing: many programs write an alpha channel that is opaque
 /// throughout. What shows through another one, no model can know.
 fn opaque<T: Copy + PartialEq, const N: usize, const KEPT: usize>(
-    pixels: &[[T; N]],
+    pixels: impl Iterator<Item = [T; N]>,
     full: T,
     out: &mut Vec<T>,
 ) -> Result<(), ImageError> {

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Samples from the least to the largest of an image, beyond which there is no table of levels.
 const TABLE_MAX: usize = 1 << 16;
+/// Samples after which time is asked again.
+const STEP: usize = 64 << 10;
 
 /// The level of each sample of an image.
 pub(super) struct Levels<'a> {
@@ -103,7 +105,11 @@ impl<'a> Levels<'a> {
             return Err(ImageError::bad("samples of another sign, or of fewer bits, than their range says"));
         }
         let ends = |(a, b): (S, S), sample: &S| (a.min(*sample), b.max(*sample));
-        let (least, largest) = samples.iter().fold((S::MAX, S::MIN), ends);
+        let (mut least, mut largest) = (S::MAX, S::MIN);
+        for samples in samples.chunks(STEP) {
+            budget.on_time()?;
+            (least, largest) = samples.iter().fold((least, largest), ends);
+        }
         if least.into() < from || largest.into() > to {
             return Err(ImageError::bad("samples outside the range that their bits can hold"));
         }

@@ -6,7 +6,7 @@
 
 mod header;
 
-use super::{CodestreamColour, Expected, check, check_bits};
+use super::{CodestreamColour, Expected, STEP, check, check_bits};
 use crate::clock;
 use crate::intake::image::{Budget, ImageError, Samples};
 use hayro_jpeg2000::{ComponentData, DecodeSettings, DecoderContext, Image};
@@ -19,17 +19,17 @@ pub(super) fn decode(
     colour: CodestreamColour,
     budget: &mut Budget,
 ) -> Result<Samples, ImageError> {
-    let header = header::walk(codestream, |header| {
+    let header = header::walk(codestream, budget, |header| {
         check("Columns", expected.width, header.width)?;
         check("Rows", expected.height, header.height)?;
         check("SamplesPerPixel", expected.channels, header.components)?;
-        check_bits(expected, header.precision)?;
         if expected.signed != header.signed {
             let problem = "its header and its codestream disagree on whether samples are signed";
             return Err(ImageError::bad(problem));
         }
-        Ok(())
+        budget.samples(header.width, header.height, header.components).map(drop)
     })?;
+    check_bits(expected, header.precision, header.is_reversible())?;
     if colour == CodestreamColour::Ycc && !header.component_transform {
         return Err(ImageError::unsupported(
             "JPEG 2000 in YCbCr without its component transform is not decoded",
@@ -105,8 +105,11 @@ fn fill<T: Copy + Default>(
     let mut cells = budget.room(count)?;
     cells.resize(count, T::default());
     for (number, component) in components.iter().enumerate() {
-        let places = cells.iter_mut().skip(number).step_by(components.len());
-        places.zip(component.samples()).for_each(|(place, value)| *place = cell(*value));
+        let mut places = cells.iter_mut().skip(number).step_by(components.len());
+        for values in component.samples().chunks(STEP) {
+            budget.on_time()?;
+            values.iter().zip(places.by_ref()).for_each(|(value, place)| *place = cell(*value));
+        }
     }
     Ok(cells)
 }

@@ -23,6 +23,11 @@ pub(super) fn frame(
 ) -> Result<Samples, ImageError> {
     let bits = frame_bits(shape)?;
     check_length(bits, shape, pixels.bytes.len())?;
+    if pixels.encoding.big_endian && pixels.vr == Some(Vr::UN) {
+        return Err(ImageError::bad(
+            "pixels of value representation UN in big endian: of which order, nobody can tell",
+        ));
+    }
     if pixels.encoding.big_endian && shape.allocated > 8 && pixels.vr == Some(Vr::OB) {
         return Err(ImageError::bad("pixels of more than 8 bits are written as OW"));
     }

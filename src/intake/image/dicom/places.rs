@@ -19,6 +19,7 @@ tags! {
     FRAMES = 0x0028, 0x0008;
     ROWS = 0x0028, 0x0010;
     COLUMNS = 0x0028, 0x0011;
+    ASPECT_RATIO = 0x0028, 0x0034;
     BITS_ALLOCATED = 0x0028, 0x0100;
     BITS_STORED = 0x0028, 0x0101;
     HIGH_BIT = 0x0028, 0x0102;
@@ -27,6 +28,7 @@ tags! {
     WINDOW_WIDTH = 0x0028, 0x1051;
     INTERCEPT = 0x0028, 0x1052;
     SLOPE = 0x0028, 0x1053;
+    RESCALE_TYPE = 0x0028, 0x1054;
     WINDOW_FUNCTION = 0x0028, 0x1056;
     RED_DESCRIPTOR = 0x0028, 0x1101;
     GREEN_DESCRIPTOR = 0x0028, 0x1102;
@@ -39,6 +41,7 @@ tags! {
     SEGMENTED_BLUE = 0x0028, 0x1223;
     MODALITY_LUT = 0x0028, 0x3000;
     LUT_DESCRIPTOR = 0x0028, 0x3002;
+    MODALITY_LUT_TYPE = 0x0028, 0x3004;
     LUT_DATA = 0x0028, 0x3006;
     VOI_LUT = 0x0028, 0x3010;
     TRANSFORMATION = 0x0028, 0x9145;
@@ -113,10 +116,13 @@ impl Place {
     pub(super) fn reads(self, tag: Tag) -> bool {
         match self {
             Self::Top => is_of_the_image(tag),
-            Self::ModalityLut | Self::VoiLut | Self::SharedVoiLut | Self::FrameVoiLut => {
+            Self::ModalityLut => matches!(tag, LUT_DESCRIPTOR | MODALITY_LUT_TYPE | LUT_DATA),
+            Self::VoiLut | Self::SharedVoiLut | Self::FrameVoiLut => {
                 matches!(tag, LUT_DESCRIPTOR | LUT_DATA)
             }
-            Self::SharedTransformation | Self::FrameTransformation => matches!(tag, INTERCEPT | SLOPE),
+            Self::SharedTransformation | Self::FrameTransformation => {
+                matches!(tag, INTERCEPT | SLOPE | RESCALE_TYPE)
+            }
             Self::SharedVoi | Self::FrameVoi => {
                 matches!(tag, WINDOW_CENTER | WINDOW_WIDTH | WINDOW_FUNCTION)
             }
@@ -138,6 +144,7 @@ fn is_of_the_image(tag: Tag) -> bool {
             | FRAMES
             | ROWS
             | COLUMNS
+            | ASPECT_RATIO
             | BITS_ALLOCATED
             | BITS_STORED
             | HIGH_BIT
@@ -146,6 +153,7 @@ fn is_of_the_image(tag: Tag) -> bool {
             | WINDOW_WIDTH
             | INTERCEPT
             | SLOPE
+            | RESCALE_TYPE
             | WINDOW_FUNCTION
             | RED_DESCRIPTOR
             | GREEN_DESCRIPTOR

@@ -3,7 +3,7 @@
 use super::frame;
 use super::places;
 use super::value::Attributes;
-use crate::intake::image::{Budget, Channels, ImageError};
+use crate::intake::image::{Budget, Channels, ImageError, NOT_SQUARE};
 
 /// Photometric Interpretation (0028,0004) that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Shape {
     /// # Errors
     /// Attributes are missing or contradict each other, or there are more samples than the budget has.
     pub(super) fn read(top: &Attributes<'_>, budget: &Budget) -> Result<Self, ImageError> {
+        square(top)?;
         let photometric = Photometric::read(top)?;
         let samples = usize::from(top.number(places::SAMPLES_PER_PIXEL)?);
         if samples != photometric.samples() {
@@ -150,6 +151,14 @@ impl Shape {
     pub(super) fn pixels(&self) -> usize {
         self.rows * self.columns
     }
+}
+
+/// Refuses pixels that are higher than wide, or wider (PS3.3 C.7.6.3.1.7): nothing stretches them back.
+fn square(top: &Attributes<'_>) -> Result<(), ImageError> {
+    if top.get(places::ASPECT_RATIO).map_or(Ok(true), |value| value.is_one_to_one())? {
+        return Ok(());
+    }
+    Err(ImageError::unsupported(NOT_SQUARE))
 }
 
 /// A number that is 0 or 1.

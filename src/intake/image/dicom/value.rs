@@ -101,6 +101,12 @@ impl<'a> Value<'a> {
         Ok(Some(self.text(16)?).filter(|code| !code.is_empty()))
     }
 
+    /// A short text (LO); none where it is blank.
+    pub(super) fn label(&self) -> Result<Option<&'a str>, ImageError> {
+        self.is(&[b"LO"])?;
+        Ok(Some(self.text(64)?).filter(|label| !label.is_empty()))
+    }
+
     /// A UID (UI); none where it is blank.
     pub(super) fn uid(&self) -> Result<Option<&'a str>, ImageError> {
         self.is(&[b"UI"])?;
@@ -122,6 +128,18 @@ impl<'a> Value<'a> {
         let digits = count.bytes().all(|byte| byte.is_ascii_digit());
         let count = count.parse().ok().filter(|count| digits && (1..=1 << 31).contains(count));
         count.map(Some).ok_or_else(|| self.broken())
+    }
+
+    /// Whether it is a ratio of two whole numbers (IS) that are the same; one that is blank is.
+    pub(super) fn is_one_to_one(&self) -> Result<bool, ImageError> {
+        self.is(&[b"IS"])?;
+        let mut parts = self.bytes.split(|byte| *byte == b'\\');
+        let mut part = || parts.next().map_or(Ok(None), |bytes| Value { bytes, ..*self }.count());
+        match (part()?, part()?, parts.next()) {
+            (Some(down), Some(across), None) => Ok(down == across),
+            (None, None, None) => Ok(true),
+            _ => Err(self.broken()),
+        }
     }
 
     /// The first of some decimal numbers (DS); none where it is blank.

@@ -1,7 +1,7 @@
 //! Which segments does the file have, and are they whole, in order, of a kind that is decoded, and all there is?
 
 use super::frame::{Frame, Process};
-use crate::intake::image::{ImageError, check_padding, exif};
+use crate::intake::image::{Budget, ImageError, check_padding, exif};
 
 /// Profiles of 255 pieces and long texts have fewer.
 const SEGMENTS_MAX: usize = 4_096;
@@ -9,13 +9,16 @@ const SEGMENTS_MAX: usize = 4_096;
 /// coefficients ("two issues with the JPEG standard", libjpeg-turbo 2015, LJT-01-004).
 const SCANS_MAX: usize = 100;
 
+/// Bytes of entropy-coded data after which time is asked again.
+const STEP: usize = 1 << 20;
+
 /// A file that was walked from end to end; nothing is decoded yet.
 pub(super) struct Walk<'a> {
     pub(super) frame: Frame,
     /// What changes the decoder's state, in order.
     pub(super) steps: Vec<Step<'a>>,
-    /// A JFIF marker is there.
-    pub(super) jfif: bool,
+    /// A JFIF marker is there: pixels in so much length across and down, or 0.
+    pub(super) jfif: Option<(u16, u16)>,
     /// The colour transform by an Adobe marker.
     pub(super) adobe: Option<u8>,
 }
@@ -38,14 +41,16 @@ pub(super) enum Step<'a> {
 /// (PS3.5 A.4) and which no other format can be made of; any other byte is refused.
 ///
 /// # Errors
-/// It is broken, of a kind that is not decoded, or more than a JPEG.
-pub(super) fn walk(file: &[u8]) -> Result<Walk<'_>, ImageError> {
+/// It is broken, of a kind that is not decoded, or more than a JPEG; or it says that it is over the budget, of which
+/// the rest of the file is not looked at.
+pub(super) fn walk<'a>(file: &'a [u8], budget: &Budget) -> Result<Walk<'a>, ImageError> {
     let mut reader = Reader { rest: file };
     if reader.marker()? != 0xd8 {
         return Err(bad("not a JPEG"));
     }
-    let (mut frame, mut steps, mut jfif, mut adobe, mut scans) = (None, vec![], false, None, 0);
+    let (mut frame, mut steps, mut jfif, mut adobe, mut scans) = (None, vec![], None, None, 0);
     for _ in 0..SEGMENTS_MAX {
+        budget.on_time()?;
         let marker = reader.marker()?;
         if marker == 0xd9 {
             check_padding(reader.rest)?;
@@ -58,7 +63,11 @@ pub(super) fn walk(file: &[u8]) -> Result<Walk<'_>, ImageError> {
             0xc0..=0xc3 if frame.is_some() => {
                 return Err(ImageError::unsupported("several pictures in one file"));
             }
-            0xc0..=0xc3 => frame = Some(Frame::parse(Process::of(marker), body)?),
+            0xc0..=0xc3 => {
+                let parsed = Frame::parse(Process::of(marker), body)?;
+                budget.samples(parsed.width, parsed.height, parsed.components.len())?;
+                frame = Some(parsed);
+            }
             0xc4 => steps.push(Step::Codes(body)),
             0xdb => steps.push(Step::Multipliers(body)),
             0xdd => {
@@ -73,9 +82,9 @@ pub(super) fn walk(file: &[u8]) -> Result<Walk<'_>, ImageError> {
                 if frame.is_none() {
                     return Err(bad("a scan before the frame"));
                 }
-                steps.push(Step::Scan(body, reader.entropy()?));
+                steps.push(Step::Scan(body, reader.entropy(budget)?));
             }
-            0xe0 if body.starts_with(b"JFIF\0") => jfif = true,
+            0xe0 if body.starts_with(b"JFIF\0") => jfif = Some(density(body)),
             0xe1 => {
                 if let Some(tiff) = body.strip_prefix(b"Exif\0\0") {
                     exif::check_upright(tiff)?;
@@ -90,6 +99,16 @@ pub(super) fn walk(file: &[u8]) -> Result<Walk<'_>, ImageError> {
         }
     }
     Err(ImageError::too_large(format!("more than {SEGMENTS_MAX} segments")))
+}
+
+/// The densities of a JFIF marker (JFIF 1.02, page 5).
+fn density(body: &[u8]) -> (u16, u16) {
+    match body {
+        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => {
+            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        _ => (0, 0),
+    }
 }
 
 /// What may stand at this place, and is decoded (T.81, table B.1).
@@ -131,11 +150,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Entropy-coded data up to the next marker that is no restart.
-    fn entropy(&mut self) -> Result<&'a [u8], ImageError> {
-        let mut at = 0;
+    fn entropy(&mut self, budget: &Budget) -> Result<&'a [u8], ImageError> {
+        let (mut at, mut look) = (0, 0);
         loop {
+            if at >= look {
+                budget.on_time()?;
+                look = at + STEP;
+            }
             let behind = self.rest.get(at..).unwrap_or_default();
-            at += behind.iter().position(|byte| *byte == 0xff).ok_or_else(cut)?;
+            let near = behind.get(..STEP).unwrap_or(behind);
+            let Some(escape) = near.iter().position(|byte| *byte == 0xff) else {
+                if near.len() == behind.len() {
+                    return Err(cut());
+                }
+                at += near.len();
+                continue;
+            };
+            at += escape;
             match self.rest.get(at + 1).ok_or_else(cut)? {
                 0 | 0xd0..=0xd7 => at += 2,
                 _ => break,

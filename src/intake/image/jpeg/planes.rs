@@ -78,7 +78,10 @@ impl<L: Level> Plane<L> {
     /// All rows of the image, without what is beyond it.
     pub(super) fn trimmed(self, budget: &mut Budget) -> Result<Vec<L>, ImageError> {
         let mut all = budget.room(self.size.0 * self.size.1)?;
-        (0..self.size.1).for_each(|row| all.extend_from_slice(self.row(row)));
+        for row in 0..self.size.1 {
+            budget.on_time()?;
+            all.extend_from_slice(self.row(row));
+        }
         budget.give_back(size_of_val(self.levels.as_slice()));
         Ok(all)
     }
@@ -117,11 +120,18 @@ pub(super) fn rgb(
 }
 
 /// Pixels of lossless YBR to RGB, in place.
-pub(super) fn convert(pixels: &mut [u8]) {
-    for pixel in pixels.as_chunks_mut::<3>().0 {
-        let [y, cb, cr] = *pixel;
-        *pixel = to_rgb(y, cb, cr);
+///
+/// # Errors
+/// Out of time.
+pub(super) fn convert(pixels: &mut [u8], budget: &Budget) -> Result<(), ImageError> {
+    for pixels in pixels.as_chunks_mut::<3>().0.chunks_mut(super::STEP) {
+        budget.on_time()?;
+        for pixel in pixels {
+            let [y, cb, cr] = *pixel;
+            *pixel = to_rgb(y, cb, cr);
+        }
     }
+    Ok(())
 }
 
 /// BT.601 as JFIF has it (`jdcolor.c`, factors x 2^16).

@@ -77,6 +77,7 @@ fn kinds_that_are_not_decoded_are_refused_by_name() {
         (with_segment(GREY, 0xdc, &[0, 13]), "DNL"),
         (with_segment(GREY, 0xe2, b"MPF\0"), "MPF"),
         (with_segment(GREY, 0xe1, &exif(6)), "orientation is 6"),
+        (with_byte(GREY, 0xe0, 14, 2), "not square"),
         (with_byte(&with_byte(fixture!("colour_444.jpg"), 0xc0, 10, 0x31), 0xc0, 13, 0x21), "ratio"),
     ];
     for (file, name) in cases {
@@ -142,6 +143,12 @@ fn a_declared_size_is_refused_before_anything_is_allocated() {
     let at = find(&huge, 0xc0);
     huge[at + 4..at + 8].copy_from_slice(&[0xc3, 0x50, 0xc3, 0x50]);
     assert_eq!(refused(&huge).reason, Reason::ImageTooLarge);
+    let ahead = &huge[..at + 12];
+    assert_eq!(
+        refused(ahead).reason,
+        Reason::ImageTooLarge,
+        "before anything behind the frame's header is looked at"
+    );
     // Where so much is allowed, the data must at least be enough for it.
     let limits = Limits { bytes_max: 1 << 20, samples_max: usize::MAX / 8, time_max: Duration::from_mins(1) };
     let now = Now::read();

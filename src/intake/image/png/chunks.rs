@@ -1,7 +1,7 @@
 //! Which chunks does the file have, and are they whole, in order, and all that is there?
 
 use super::{Header, Kind, SIGNATURE};
-use crate::intake::image::{ImageError, exif};
+use crate::intake::image::{Budget, ImageError, NOT_SQUARE, exif};
 use crate::reason::Reason;
 use flate2::Crc;
 
@@ -11,6 +11,9 @@ const CHUNKS_MAX: usize = 65_536;
 const ANCILLARY_MAX: usize = 1_024;
 /// Bytes of them.
 const ANCILLARY_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a chunk after which time is asked again.
+const STEP: usize = 1 << 20;
 
 /// A file that was walked from end to end.
 pub(super) struct Chunks<'a> {
@@ -31,20 +34,21 @@ impl Chunks<'_> {
 /// Walks the chunks of a file (section 5.3), the sum of each checked.
 ///
 /// # Errors
-/// It is broken, animated, transparent, or more than a PNG.
-pub(super) fn walk(file: &[u8]) -> Result<Chunks<'_>, ImageError> {
+/// It is broken, animated, transparent, or more than a PNG; or it says that it is over the budget, of which the rest
+/// of the file is not looked at.
+pub(super) fn walk<'a>(file: &'a [u8], budget: &Budget) -> Result<Chunks<'a>, ImageError> {
     let mut rest = file.strip_prefix(SIGNATURE).ok_or_else(|| bad("not a PNG"))?;
-    let (kind, body) = chunk(&mut rest)?;
+    let (kind, body) = chunk(&mut rest, budget)?;
     if &kind != b"IHDR" {
         return Err(bad("it does not begin with its header"));
     }
-    let mut walk = Walk {
-        chunks: Chunks { header: header(body)?, palette: vec![], data: vec![] },
-        skipped: (0, 0),
-        last: kind,
-    };
+    let header = header(body)?;
+    // An opaque alpha channel costs what it costs to decode, although it is dropped.
+    budget.samples(header.width, header.height, header.kind.stored())?;
+    let mut walk =
+        Walk { chunks: Chunks { header, palette: vec![], data: vec![] }, skipped: (0, 0), last: kind };
     for _ in 0..CHUNKS_MAX {
-        let (kind, body) = chunk(&mut rest)?;
+        let (kind, body) = chunk(&mut rest, budget)?;
         if &kind == b"IEND" {
             return walk.end(body, rest);
         }
@@ -75,6 +79,10 @@ impl<'a> Walk<'a> {
             }
             b"acTL" | b"fcTL" | b"fdAT" => Err(ImageError::unsupported("an animated PNG; send one picture")),
             b"tRNS" => Err(ImageError::unsupported("it has a transparent colour; flatten it first")),
+            b"pHYs" => {
+                check_square(body)?;
+                self.skip(body)
+            }
             b"eXIf" => {
                 exif::check_upright(body)?;
                 self.skip(body)
@@ -126,7 +134,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The next chunk's type and body.
-fn chunk<'a>(rest: &mut &'a [u8]) -> Result<([u8; 4], &'a [u8]), ImageError> {
+fn chunk<'a>(rest: &mut &'a [u8], budget: &Budget) -> Result<([u8; 4], &'a [u8]), ImageError> {
     let cut = || bad("it is cut short");
     let (length, behind) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
@@ -138,12 +146,25 @@ fn chunk<'a>(rest: &mut &'a [u8]) -> Result<([u8; 4], &'a [u8]), ImageError> {
         return Err(bad("a chunk without a name"));
     }
     let mut crc = Crc::new();
-    crc.update(summed);
+    for part in summed.chunks(STEP) {
+        budget.on_time()?;
+        crc.update(part);
+    }
     if crc.sum() != u32::from_be_bytes(*sum) {
         return Err(bad("the checksum of a chunk is wrong"));
     }
     *rest = behind;
     Ok((*kind, summed.get(4..).unwrap_or_default()))
+}
+
+/// Refuses pixels that are higher than wide, or wider (section 11.3.4.3).
+fn check_square(body: &[u8]) -> Result<(), ImageError> {
+    let body: &[u8; 9] = body.try_into().map_err(|_| bad("the size of its pixels is broken"))?;
+    let [x0, x1, x2, x3, y0, y1, y2, y3, _] = *body;
+    if [x0, x1, x2, x3] == [y0, y1, y2, y3] {
+        return Ok(());
+    }
+    Err(ImageError::unsupported(NOT_SQUARE))
 }
 
 /// Reads the header (section 11.2.2).

@@ -74,6 +74,7 @@ fn what_is_not_one_still_opaque_picture_is_refused() {
         (pixel(6, &[0, 7, 7, 7, 0]), "transparent"),
         (small(&[chunk(b"CgBI", &[0; 4])]), "critical"),
         (small(&[chunk(b"eXIf", exif)]), "orientation is 6"),
+        (small(&[chunk(b"pHYs", &[0, 0, 0, 1, 0, 0, 0, 2, 0])]), "not square"),
     ];
     for (file, name) in unsupported {
         let error = refused(&file);
@@ -96,6 +97,7 @@ fn broken_files_are_refused() {
         (file(&[header(1, 1, 8, 3, 0), chunk(b"IDAT", &zlib(&[0, 0]))]), "palette is missing"),
         (file(&[header(1, 1, 2, 3, 0), chunk(b"PLTE", &[0; 15])]), "palette"),
         (small(&[chunk(b"PLTE", &[1, 2, 3])]), "palette"),
+        (small(&[chunk(b"pHYs", &[0, 0, 0, 1, 0, 0, 0, 1])]), "size of its pixels"),
         (small(&[header(2, 2, 8, 0, 0)]), "two headers"),
         (small(&[chunk(b"a\0bc", &[])]), "name"),
         (file(&[chunk(b"IDAT", &good), header(2, 2, 8, 0, 0)]), "header"),
@@ -120,7 +122,7 @@ fn broken_files_are_refused() {
 
 #[test]
 fn a_file_that_is_cut_or_changed_at_any_byte_is_refused() {
-    let whole = small(&[chunk(b"tEXt", b"a\0b")]);
+    let whole = small(&[chunk(b"tEXt", b"a\0b"), chunk(b"pHYs", &[0, 0, 0, 9, 0, 0, 0, 9, 1])]);
     assert!(decode(&whole) == Ok(Samples::U8(vec![1, 2, 3, 4])));
     for at in 0..whole.len() {
         assert_eq!(refused(&whole[..at]).reason, Reason::BadImage, "cut at {at}");
@@ -143,6 +145,12 @@ fn bytes_behind_the_image_are_refused() {
 fn bombs_are_refused_or_not_even_lit() {
     let huge = file(&[header(50_000, 50_000, 8, 2, 0), chunk(b"IDAT", &zlib(&vec![0; 1 << 16]))]);
     assert_eq!(refused(&huge).reason, Reason::ImageTooLarge, "a declared size");
+    let ahead = [SIGNATURE.as_slice(), &header(50_000, 50_000, 8, 2, 0), b"no chunk"].concat();
+    assert_eq!(
+        refused(&ahead).reason,
+        Reason::ImageTooLarge,
+        "before anything behind the header is looked at"
+    );
     let mut plenty = budget(usize::MAX / 8, Duration::from_mins(1));
     assert_eq!(
         decode_in(&huge, &mut plenty).err().unwrap().reason,

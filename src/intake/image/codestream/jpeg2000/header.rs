@@ -3,7 +3,7 @@
 //! Refused by name is what images in hospitals do not have and what multiplies the ways through the decoder: offsets,
 //! subsampling, regions of interest, progression changes, packed headers.
 
-use crate::intake::image::{ImageError, check_padding};
+use crate::intake::image::{Budget, ImageError, check_padding};
 use std::time::Duration;
 
 /// Real images have one tile, or some hundreds.
@@ -60,6 +60,7 @@ struct Worst {
 /// Walks a codestream from its beginning to its end; `check` sees its size before anything else is believed.
 pub(super) fn walk(
     codestream: &[u8],
+    budget: &Budget,
     check: impl FnOnce(&Header) -> Result<(), ImageError>,
 ) -> Result<Header, ImageError> {
     if codestream.starts_with(b"\0\0\0\x0cjP  ") {
@@ -73,6 +74,7 @@ pub(super) fn walk(
     check(&header)?;
     let mut main = true;
     loop {
+        budget.on_time()?;
         match reader.marker()? {
             0x90 => break,
             marker => take(marker, reader.body()?, &mut header, &mut main)?,
@@ -81,7 +83,7 @@ pub(super) fn walk(
     if main || header.worst.planes == 0 {
         return Err(bad("its coding style or quantisation is missing"));
     }
-    tile_parts(reader, &mut header)?;
+    tile_parts(reader, &mut header, budget)?;
     Ok(header)
 }
 
@@ -262,7 +264,7 @@ fn quantisation(body: &[u8], header: &mut Header) -> Result<(), ImageError> {
 }
 
 /// The tile-parts (A.4.2): each tile must have one, and the end must follow the last.
-fn tile_parts(mut reader: Reader<'_>, header: &mut Header) -> Result<(), ImageError> {
+fn tile_parts(mut reader: Reader<'_>, header: &mut Header, budget: &Budget) -> Result<(), ImageError> {
     let broken = || bad("a tile is broken");
     let tiles = header.tiles();
     if tiles > TILES_MAX {
@@ -280,6 +282,7 @@ fn tile_parts(mut reader: Reader<'_>, header: &mut Header) -> Result<(), ImageEr
         let length =
             if length == 0 { reader.up_to_end()? } else { length.checked_sub(12).ok_or_else(broken)? };
         loop {
+            budget.on_time()?;
             match reader.marker()? {
                 0x93 => break,
                 marker => take(marker, reader.body()?, header, &mut false)?,
@@ -300,6 +303,11 @@ fn tile_parts(mut reader: Reader<'_>, header: &mut Header) -> Result<(), ImageEr
 }
 
 impl Header {
+    /// Whether the wavelet gives back the very samples: those of all tiles and components are the same.
+    pub(super) fn is_reversible(&self) -> bool {
+        self.wavelet == 1
+    }
+
     fn tiles(&self) -> usize {
         self.width.div_ceil(self.tile.0).saturating_mul(self.height.div_ceil(self.tile.1))
     }

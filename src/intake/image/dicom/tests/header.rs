@@ -89,6 +89,94 @@ fn every_syntax_gives_the_same_tone() {
 }
 
 #[test]
+fn a_table_begins_below_0_where_the_rescaled_values_may() {
+    let item = |first| {
+        vec![words((0x0028, 0x3002), "US", &[2, first, 12]), words((0x0028, 0x3006), "US", &[0, 4095])]
+    };
+    let lut = sequence((0x0028, 0x3000), vec![item(0)], true);
+    let plain = |signed| {
+        let file = small().bits(16, 12, signed).written(IMPLICIT);
+        let file = file.without((0x0028, 0x1052)).without((0x0028, 0x1053));
+        file.with(sequence((0x0028, 0x3010), vec![item(0xFC00)], true))
+    };
+    let rescaled = |signed, slope: &str, intercept: &str| {
+        let file = plain(signed).with(text((0x0028, 0x1053), "DS", slope));
+        file.with(text((0x0028, 0x1052), "DS", intercept))
+    };
+    for (file, first, why) in [
+        (rescaled(false, "1", "-1024"), -1024, "unsigned samples of CT"),
+        (rescaled(false, "-1", "0"), -1024, "a slope below 0"),
+        (rescaled(true, "1", "2048"), 64_512, "signed samples that are lifted to 0"),
+        (rescaled(true, "-1", "2047"), 64_512, "and turned"),
+        (plain(true), -1024, "signed samples as they are"),
+        (plain(false), 64_512, "unsigned samples as they are"),
+        (plain(true).with(lut), 64_512, "a Modality LUT has no entries below 0"),
+    ] {
+        let Some(Voi::Table(table)) = tone(&file).unwrap().voi else { panic!("{why}: no table") };
+        assert_eq!(table.first, first, "{why}");
+    }
+    let told = rescaled(false, "1", "-1024").written(EXPLICIT);
+    let Some(Voi::Table(table)) = tone(&told).unwrap().voi else { panic!("no table") };
+    assert_eq!(table.first, 64_512, "the file says US");
+}
+
+#[test]
+fn a_fixed_window_is_laid_on_real_world_values_alone() {
+    const FIXED: &str = "window = { fixed = { center = 40, width = 400 } }";
+    let tone = |file: &File| decode_as(&file.file(), FIXED, None).map(|decoded| decoded.raster.tone);
+    let of = |file: &File| tone(file).map(|_| ()).map_err(|error| error.reason);
+    let plain = small().without((0x0028, 0x1052)).without((0x0028, 0x1053));
+    let typed = |tag, unit: &str| small().with(text(tag, "LO", unit));
+    let colour = File::colour(1, 1, "RGB", &[1, 2, 3, 0]);
+    for (file, why) in [
+        (plain.clone(), "samples without a unit"),
+        (colour, "colours"),
+        (typed((0x0028, 0x1054), "US"), "a unit that is not specified"),
+        (typed((0x0028, 0x1054), "HU_MOD"), "another unit"),
+    ] {
+        assert_eq!(of(&file), Err(Reason::FormatForbidden), "{why}");
+        assert!(decode(&file.file()).is_ok(), "{why}, with the file's own window");
+    }
+    assert_eq!(of(&small()), Ok(()));
+    assert_eq!(of(&typed((0x0028, 0x1054), "HU")), Ok(()));
+    let density = typed((0x0028, 0x1054), "OD").with(text((0x0008, 0x0060), "CS", "CR"));
+    assert_eq!(of(&density), Ok(()), "the owner of a CR model knows its unit");
+    let table = |unit: &str| {
+        let item = vec![
+            words((0x0028, 0x3002), "US", &[2, 0, 12]),
+            text((0x0028, 0x3004), "LO", unit),
+            words((0x0028, 0x3006), "US", &[1, 2]),
+        ];
+        plain.clone().with(sequence((0x0028, 0x3000), vec![item], true))
+    };
+    assert_eq!(of(&table("HU")), Ok(()));
+    assert_eq!(of(&table("OD")), Err(Reason::FormatForbidden));
+    let groups = |unit: &str| {
+        let item = vec![
+            text((0x0028, 0x1052), "DS", "5"),
+            text((0x0028, 0x1053), "DS", "1"),
+            text((0x0028, 0x1054), "LO", unit),
+        ];
+        let shared = vec![sequence((0x0028, 0x9145), vec![item], true)];
+        plain.clone().with(sequence((0x5200, 0x9229), vec![shared], true))
+    };
+    assert_eq!(of(&groups("HU")), Ok(()));
+    assert_eq!(of(&groups("US")), Err(Reason::FormatForbidden));
+}
+
+#[test]
+fn half_a_rescaling_is_refused() {
+    for half in [(0x0028, 0x1052), (0x0028, 0x1053)] {
+        let blank = small().with(text(half, "DS", " "));
+        for file in [small().without(half), blank] {
+            let error = tone(&file).unwrap_err();
+            assert_eq!(error.reason, Reason::BadImage);
+            assert!(error.problem.contains("without"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn tables_that_contradict_themselves_are_refused() {
     let plain = small().without((0x0028, 0x1052)).without((0x0028, 0x1053));
     let with = |descriptor: &[u16], data: &[u16]| {
@@ -123,10 +211,10 @@ fn polarity_is_inverted_once() {
         tone(&shape.map_or(file.clone(), |shape| file.clone().with(shape))).map(|tone| tone.inverted).ok()
     };
     assert_eq!(of("MONOCHROME1", Some("IDENTITY")), None, "a contradiction");
+    assert_eq!(of("MONOCHROME2", Some("INVERSE")), None, "a contradiction");
     assert_eq!(of("MONOCHROME2", Some("LIN OD")), None);
     assert_eq!(of("MONOCHROME2", None), Some(false));
     assert_eq!(of("MONOCHROME2", Some("IDENTITY")), Some(false));
-    assert_eq!(of("MONOCHROME2", Some("INVERSE")), Some(true));
     assert_eq!(of("MONOCHROME1", None), Some(true));
     assert_eq!(of("MONOCHROME1", Some("INVERSE")), Some(true));
 }

@@ -48,8 +48,17 @@ fn single_bits_begin_with_the_lowest_and_frames_within_a_byte() {
 fn bytes_written_as_words_stand_swapped_in_big_endian() {
     let file = |vr| File::grey(3, 1, &[]).with(bytes_of(&[2, 1, 0, 3], vr)).written(BIG_ENDIAN).file();
     assert_eq!(samples(&file("OW")), Samples::U8(vec![1, 2, 3]));
+    assert_eq!(decode(&file("UN")).err().map(|error| error.reason), Some(Reason::BadImage), "who knows");
     let octets = File::grey(3, 1, &[1, 2, 3, 0]).written(BIG_ENDIAN).file();
     assert_eq!(samples(&octets), Samples::U8(vec![1, 2, 3]));
+}
+
+#[test]
+fn pixels_that_are_said_to_be_square_are() {
+    for ratio in ["1\\1", "300\\300", " 1 \\1 ", "  "] {
+        let file = File::grey(3, 1, &[1, 2, 3, 0]).with(text((0x0028, 0x0034), "IS", ratio));
+        assert_eq!(samples(&file.file()), Samples::U8(vec![1, 2, 3]), "{ratio}");
+    }
 }
 
 #[test]
@@ -188,6 +197,19 @@ fn a_frame_is_found_among_fragments() {
     assert!(second(&extended(&[0, 1, 2], &lengths)).is_err());
     assert!(second(&extended(&starts[..2], &lengths[..2])).is_err());
     assert!(second(&extended(&[usize::MAX; 3], &[usize::MAX; 3])).is_err());
+}
+
+#[test]
+fn bits_above_the_stored_ones_are_dropped_where_a_codestream_gives_back_what_it_got() {
+    let frame = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.j2k").to_vec();
+    let all = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.raw");
+    let file = |stored| {
+        let file = File::grey(33, 32, &[]).bits(8, stored, false).written("1.2.840.10008.1.2.4.90");
+        file.with(fragments(vec![vec![], frame.clone()])).file()
+    };
+    assert_eq!(samples(&file(8)), Samples::U8(all.to_vec()));
+    assert!(all.iter().any(|sample| *sample > 127));
+    assert_eq!(samples(&file(7)), Samples::U8(all.iter().map(|sample| sample & 127).collect()));
 }
 
 #[test]
