@@ -15,44 +15,15 @@ const META_MAX: usize = 64 << 10;
 const META_LENGTH: Tag = Tag(0x0002, 0x0000);
 const TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 
-/// Beginnings of files of other kinds. A preamble that is not zeros is else left alone: the standard allows it,
-/// and honest writers leave some bytes there.
-///
-/// Executables are CVE-2019-11687. TIFF is not among them: PS3.10 section 7.1 names it as what the preamble is for,
-/// and scanners of slides write such files. Of its two halves the DICOM one is read.
-const OTHERS: &[&[u8]] = &[
-    b"MZ",
-    b"ZM",
-    b"\x7fELF",
-    b"\xfe\xed\xfa\xce",
-    b"\xfe\xed\xfa\xcf",
-    b"\xce\xfa\xed\xfe",
-    b"\xcf\xfa\xed\xfe",
-    b"\xca\xfe\xba\xbe",
-    b"\xbe\xba\xfe\xca",
-    b"\0asm",
-    b"dex\n",
-    b"#!",
-    b"!<arch>",
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"BM",
-    b"RIFF",
-    b"\0\0\x01\0",
-    b"PK",
-    b"%!PS",
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"7z\xbc\xaf",
-    b"Rar!",
-    b"\xd0\xcf\x11\xe0",
-    b"{",
-    b"<",
-];
+/// Where the beginning of a PDF is looked for by its readers, in bytes from the beginning of a file.
+const PDF_WITHIN: usize = 1024;
 
-/// Beginnings of a TIFF file, in both byte orders and sizes.
+/// As many zeros as a preamble begins with that is none of another file: what a file is stands in its first bytes.
+/// Some honest writers leave a byte further on.
+const ZEROS: usize = 16;
+
+/// Beginnings of a TIFF file, in both byte orders and sizes. PS3.10 section 7.1 names it as what the preamble is
+/// for, and scanners of slides write such files. Of its two halves the DICOM one is read.
 const TIFF: &[&[u8]] = &[b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
 
 /// A file whose outer parts are as they should be.
@@ -78,16 +49,17 @@ pub(super) fn read(file: &[u8]) -> Result<Part10<'_>, ImageError> {
     let not = || ImageError::bad("no `DICM` behind the preamble");
     let (preamble, rest) = file.split_at_checked(PREAMBLE).ok_or_else(not)?;
     let rest = rest.strip_prefix(b"DICM").ok_or_else(not)?;
-    // Readers of PDF look for its beginning further on as well.
-    let pdf = preamble.windows(4).any(|window| window == b"%PDF");
-    if pdf || OTHERS.iter().any(|other| preamble.starts_with(other)) {
+    let is_tiff = TIFF.iter().any(|tiff| preamble.starts_with(tiff));
+    let is_empty = preamble.iter().take(ZEROS).all(|byte| *byte == 0);
+    let pdf = file.get(..PDF_WITHIN).unwrap_or(file).windows(5).any(|window| window == b"%PDF-");
+    if pdf || !(is_tiff || is_empty) {
+        // Executables there are CVE-2019-11687.
         let problem =
-            "the preamble is the beginning of a file of another kind; fill its 128 bytes with zeros";
+            "the preamble may be the beginning of a file of another kind; fill its 128 bytes with zeros";
         return Err(ImageError::new(Reason::Polyglot, problem));
     }
     let (meta, data_set) = split(rest)?;
     let syntax = transfer_syntax(meta)?;
-    let is_tiff = TIFF.iter().any(|tiff| preamble.starts_with(tiff));
     Ok(Part10 { syntax, data_set, is_tiff })
 }
 
