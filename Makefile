@@ -4,7 +4,7 @@ asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve client test check interop bench calibrate build fetch clean
+.PHONY: help demo serve client test check fuzz interop bench calibrate build fetch clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,12 +24,16 @@ test: fetch ## all of cargo's tests
 	cargo test --locked --features cedar --lib -- admission:: cli::access
 
 check: fetch ## format, lints, documentation, architecture, supply chain
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --features cedar -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test architecture
 	scripts/supply-chain
+
+fuzz: ## each fuzz target for SECONDS (default 60) from its corpus; TARGETS names some of them
+	@scripts/prerequisites rust c++
+	SECONDS_EACH=$(or $(SECONDS),60) scripts/fuzz $(TARGETS)
 
 interop: build ## published clients, a collector, an OpenID provider and Envoy against the release (ARGS goes to pytest)
 	ASEPSIS_BINARY=$(asepsis) scripts/interop $(ARGS)

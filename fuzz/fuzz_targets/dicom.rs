@@ -4,4 +4,6 @@
 #[path = "../../tests/it/fuzzed/run.rs"]
 mod run;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| run::dicom(bytes));
+libfuzzer_sys::fuzz_target!(init: run::abort_on_our_panics(), |bytes: &[u8]| {
+    run::dicom(bytes);
+});

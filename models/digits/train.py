@@ -79,6 +79,7 @@ FILES = [
     'formats = ["png", "jpeg"]',
     'colour = "convert"           # a drawing in colour becomes its luma',
     'fit = "stretch"              # white on black, the digit in the middle, as MNIST has it',
+    'enlarges = true',
     'filter = "area"',
 ]
 

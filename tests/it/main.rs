@@ -25,6 +25,7 @@ mod floods;
 mod frames;
 mod fuzzed;
 mod health;
+mod hostile;
 mod house;
 mod images;
 mod isolation;

@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// The most memory that was ever resident, in KiB.
-    fn peak_kib(&self) -> u64 {
+    pub fn peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()

@@ -4,6 +4,8 @@
 //! disagree, one of them lies, and nobody can tell which.
 
 mod jpeg2000;
+#[cfg(test)]
+mod writer;
 
 use super::jpeg::{self, Stream};
 use super::{Budget, ImageError, Samples};
