@@ -44,6 +44,8 @@ struct Kind {
     model: &'static str,
     name: &'static str,
     good: Vec<u8>,
+    /// Bytes behind its structure: pixels as they are, any of which are good.
+    plain: usize,
     /// What stands in for a length: how many bytes, and in which order.
     length: fn(u32) -> Vec<u8>,
     /// Mends the checksums of a file that is laid out as the good one.
@@ -52,13 +54,15 @@ struct Kind {
 
 fn kinds() -> [Kind; 3] {
     let unsummed = |_: &mut [u8], _: &[u8]| {};
-    let drawing = files::drawing(&samples("digits").clean[0], 28).unwrap();
+    // Pixels of its middle, as if they were a square: small, so that every byte is tried.
+    let drawing = files::drawing(&samples("digits").clean[0][224..368], 12).unwrap();
     let jpeg = std::fs::read(root().join("tests/fixtures/images/grey.jpg")).unwrap();
     [
         Kind {
             model: "pneumonia",
             name: "dicom",
             good: radiograph(28),
+            plain: 28 * 28,
             length: |n| n.to_le_bytes().into(),
             mend: unsummed,
         },
@@ -66,6 +70,7 @@ fn kinds() -> [Kind; 3] {
             model: "digits",
             name: "png",
             good: drawing,
+            plain: 0,
             length: |n| n.to_be_bytes().into(),
             mend: |file, good| mend(file, &chunks(good)),
         },
@@ -73,6 +78,7 @@ fn kinds() -> [Kind; 3] {
             model: "digits",
             name: "jpeg",
             good: jpeg,
+            plain: 0,
             // 0x7fffffff is 0xffff in its 16 bits; the other half of it is 0x7fff.
             length: |n| if n == 0x7fff_ffff { vec![0x7f, 0xff] } else { n.to_be_bytes()[2..].into() },
             mend: unsummed,
@@ -104,6 +110,10 @@ impl Kind {
         Hostile { model: self.model, name: format!("{}: {}", self.name, name.into()), file, due }
     }
 
+    fn structure(&self) -> usize {
+        self.good.len() - self.plain
+    }
+
     /// The good file with these bytes at a place.
     fn but(&self, at: usize, bytes: &[u8]) -> Vec<u8> {
         let mut file = self.good.clone();
@@ -112,12 +122,13 @@ impl Kind {
         file
     }
 
-    /// At any byte: cut, that byte changed, one bit of it changed.
+    /// Cut at any byte; any byte of the structure changed, or one bit of it.
     fn broken(&self) -> Vec<Hostile> {
         let mut all = Vec::new();
         for (at, byte) in self.good.iter().enumerate() {
             all.push(self.with(format!("cut at {at}"), self.good[..at].to_vec(), Due::Refused));
-            for wrong in [!byte, byte ^ (1 << (at % 8))] {
+            let wrongs = [!byte, byte ^ (1 << (at % 8))];
+            for wrong in wrongs.into_iter().filter(|_| at < self.structure()) {
                 let name = format!("{wrong:#x} at {at}");
                 all.push(self.with(name, self.but(at, &[wrong]), Due::Either));
             }
@@ -129,7 +140,7 @@ impl Kind {
     fn lied_about(&self) -> Vec<Hostile> {
         let mut all = Vec::new();
         for length in [0, 1, 0x7fff_ffff, u32::MAX].map(self.length) {
-            for at in (0..=self.good.len() - length.len()).step_by(2) {
+            for at in (0..=self.structure() - length.len()).step_by(2) {
                 all.push(self.with(format!("{length:x?} at {at}"), self.but(at, &length), Due::Either));
             }
         }
