@@ -93,7 +93,7 @@ impl Decoders {
         wanted: &Wanted<'_>,
         budget: &mut Budget,
     ) -> Result<Decoded, ImageError> {
-        self.claim(file, wanted.spec)?.decode(file, wanted, budget)
+        contained(|| self.claim(file, wanted.spec)?.decode(file, wanted, budget))
     }
 
     /// The format of a file, if the contract takes it and the file is small enough.
@@ -140,18 +140,23 @@ impl Decoders {
         mut budget: Budget,
         out: &mut [f32],
     ) -> Result<Option<String>, ImageError> {
-        let decode = || {
-            let Decoded { raster, study } = self.decode(file, wanted, &mut budget)?;
+        contained(|| {
+            let Decoded { raster, study } =
+                self.claim(file, wanted.spec)?.decode(file, wanted, &mut budget)?;
             prepare::prepare(&raster, wanted.spec, target, &mut budget, out)?;
             Ok(study)
-        };
-        // A panic would be a bug of ours or of a decoder; it ends this request alone, and as what it is for the
-        // caller: a file that cannot be decoded.
-        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-            tracing::error!("a decoder panicked; the file was refused");
-            Err(ImageError::bad("it cannot be decoded"))
         })
     }
+}
+
+/// A panic would be a bug of ours or of the foreign decoder; it ends with its file, and as what it is for the caller:
+/// one that cannot be decoded. The log tells that it happened, and where by the process's panic hook; nothing of the
+/// file.
+fn contained<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a decoder panicked; the file was refused");
+        Err(ImageError::bad("it cannot be decoded"))
+    })
 }
 
 impl Pending {
@@ -286,4 +291,16 @@ pub(super) fn frame_of(spec: &ImageSpec, at: usize, frame: Option<u64>) -> Resul
     }
     let number = u32::try_from(frame).ok().filter(|frame| *frame > 0);
     number.map(Some).ok_or_else(|| refuse(Reason::BadParameter, field(), "frames are counted from 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_a_file_is_decoded_is_a_broken_file() {
+        let refused = contained::<()>(|| panic!("hostile")).unwrap_err();
+        assert_eq!(refused, ImageError::bad("it cannot be decoded"));
+        assert_eq!(contained(|| Ok(1)), Ok(1));
+    }
 }

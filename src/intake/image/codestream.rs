@@ -138,9 +138,9 @@ fn check(what: &str, expected: usize, found: usize) -> Result<(), ImageError> {
     Err(ImageError::bad(format!("{what} is {expected} by its header and {found} by its codestream")))
 }
 
-/// Whether the codestream has the bits that the header says. More than are stored may stand above these (overlays,
-/// once; signs), from where the caller drops them, but not where samples come back changed: what is a little lighter
-/// than white would become black.
+/// Whether the codestream has the bits that the header says. It may have more where samples come back as they were:
+/// the caller looks at what stands above the stored bits. Where they come back changed, what is a little lighter than
+/// white would stand there.
 fn check_bits(expected: &Expected, found: u32, reversible: bool) -> Result<(), ImageError> {
     let Expected { bits, stored, .. } = *expected;
     if !matches!(bits, 8 | 16) || found > bits {

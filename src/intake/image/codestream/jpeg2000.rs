@@ -2,7 +2,8 @@
 //!
 //! The decoder is `hayro-jpeg2000`, which forbids unsafe code and is the only foreign one that sees a file. It cannot
 //! be stopped, allocates as headers tell it and asserts what it believes, so that a walk of our own comes first
-//! ([`header`]), its memory is held before it begins, and its panics end here.
+//! ([`header`]), and its memory is held before it begins. Its assertions are on counts and lengths, not on pixels; a
+//! panic ends where every decoder's does (`intake::files`).
 
 mod header;
 
@@ -10,7 +11,6 @@ use super::{CodestreamColour, Expected, STEP, check, check_bits};
 use crate::clock;
 use crate::intake::image::{Budget, ImageError, Samples};
 use hayro_jpeg2000::{ComponentData, DecodeSettings, DecoderContext, Image};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Decodes a codestream.
 pub(super) fn decode(
@@ -40,27 +40,14 @@ pub(super) fn decode(
     header.check_work(left)?;
     let memory = header.memory();
     budget.hold(memory)?;
-    let samples = contained(|| {
-        let settings =
-            DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
-        let broken = |_| ImageError::bad("its JPEG 2000 data are broken");
-        let image = Image::new(codestream, &settings).map_err(broken)?;
-        let mut context = DecoderContext::default();
-        let decoded = image.decode(&mut context).map_err(broken)?;
-        interleave(decoded.components(), &header, expected, count, budget)
-    })?;
+    let settings = DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
+    let broken = |_| ImageError::bad("its JPEG 2000 data are broken");
+    let image = Image::new(codestream, &settings).map_err(broken)?;
+    let mut context = DecoderContext::default();
+    let decoded = image.decode(&mut context).map_err(broken)?;
+    let samples = interleave(decoded.components(), &header, expected, count, budget)?;
     budget.give_back(memory);
     Ok(samples)
-}
-
-/// Runs a foreign decoder. Its panic is a broken file's fault and ends with the file; the log tells that it happened
-/// and nothing of the file. What a panic says by itself is left to the process's panic hook: the decoder's assertions
-/// are on counts and lengths, not on pixels.
-fn contained<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-        tracing::error!("a JPEG 2000 file made its decoder panic; it was refused");
-        Err(ImageError::bad("its JPEG 2000 data are broken"))
-    })
 }
 
 /// The decoder's numbers as cells.
@@ -112,16 +99,4 @@ fn fill<T: Copy + Default>(
         }
     }
     Ok(cells)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_of_the_decoder_is_a_broken_file() {
-        let refused = contained::<()>(|| panic!("hostile")).unwrap_err();
-        assert_eq!(refused, ImageError::bad("its JPEG 2000 data are broken"));
-        assert_eq!(contained(|| Ok(1)), Ok(1));
-    }
 }
