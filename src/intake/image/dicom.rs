@@ -35,7 +35,7 @@ use crate::contract::image::ImageFormat;
 use crate::reason::Reason;
 use data_set::{DataSet, Pixels};
 use places::Place;
-use sample::Sample;
+use sample::of_stored_bits;
 use shape::{Photometric, Shape};
 use syntax::Syntax;
 
@@ -155,13 +155,12 @@ fn unpadded(frame: &[u8]) -> &[u8] {
     frame.get(..end).filter(|frame| frame.ends_with(&[0xFF, 0xD9])).unwrap_or(frame)
 }
 
-/// Decoded samples with only the stored bits, signed where the header says so: codestreams without loss may hold
-/// something above them. Signed samples of 8 bits come as their bytes.
+/// Decoded samples, signed where the header says so. Signed samples of 8 bits come as their bytes.
 fn as_stored(samples: Samples, shape: &Shape, budget: &mut Budget) -> Result<Samples, ImageError> {
     match (samples, shape.signed) {
-        (Samples::U8(samples), false) => only(samples, shape.stored, budget),
-        (Samples::U16(samples), false) => only(samples, shape.stored, budget),
-        (Samples::I16(samples), true) => only(samples, shape.stored, budget),
+        (Samples::U8(samples), false) => of_stored_bits(samples, shape.stored, budget),
+        (Samples::U16(samples), false) => of_stored_bits(samples, shape.stored, budget),
+        (Samples::I16(samples), true) => of_stored_bits(samples, shape.stored, budget),
         (Samples::U8(samples), true) => {
             let mut wide = budget.room(samples.len())?;
             for samples in samples.chunks(STEP) {
@@ -169,22 +168,10 @@ fn as_stored(samples: Samples, shape: &Shape, budget: &mut Budget) -> Result<Sam
                 wide.extend(samples.iter().map(|sample| i16::from(*sample)));
             }
             budget.give_back(samples.len());
-            only(wide, shape.stored, budget)
+            of_stored_bits(wide, shape.stored, budget)
         }
         (Samples::U16(_) | Samples::I16(_) | Samples::U32(_) | Samples::I32(_), _) => {
             Err(ImageError::bad("a codestream of other samples than the header says"))
         }
     }
-}
-
-fn only<T: Sample>(mut samples: Vec<T>, stored: u32, budget: &Budget) -> Result<Samples, ImageError> {
-    if stored < T::BITS {
-        for samples in samples.chunks_mut(STEP) {
-            budget.on_time()?;
-            for sample in samples {
-                *sample = sample.only(stored);
-            }
-        }
-    }
-    Ok(T::all(samples))
 }

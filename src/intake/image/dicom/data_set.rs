@@ -235,6 +235,9 @@ impl Walk<'_, '_> {
             self.pixels(level, head, top)?;
             return Ok(Below::Same);
         }
+        if below != Place::Other && !is_sequence(level, head, below) {
+            return Err(ImageError::bad(format!("{} is no sequence", head.tag)));
+        }
         if is_sequence(level, head, below) {
             return self.sequence(level, head, below).map(Below::Entered);
         }

@@ -2,7 +2,7 @@
 
 use super::colour;
 use super::element::Vr;
-use super::sample::Sample;
+use super::sample::{Sample, of_stored_bits};
 use super::shape::{Photometric, Shape};
 use super::value::Value;
 use crate::intake::image::{Budget, ImageError, Samples};
@@ -107,11 +107,7 @@ fn words<T: Sample, const N: usize>(
     read: impl Fn([u8; N]) -> T,
     budget: &mut Budget,
 ) -> Result<Samples, ImageError> {
-    let sample = |word: &[u8; N]| {
-        let sample = read(*word);
-        // 8 bits with a sign are kept in 16.
-        sample.only(shape.stored)
-    };
+    let sample = |word: &[u8; N]| read(*word);
     let (words, _) = bytes.as_chunks::<N>();
     let mut samples = budget.room(words.len())?;
     if shape.planes {
@@ -128,5 +124,6 @@ fn words<T: Sample, const N: usize>(
             samples.extend(chunk.iter().map(sample));
         }
     }
-    Ok(T::all(samples))
+    // 8 bits with a sign are kept in 16.
+    of_stored_bits(samples, shape.stored, budget)
 }

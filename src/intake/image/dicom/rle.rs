@@ -1,6 +1,6 @@
 //! What are the samples of a frame in RLE Lossless? Byte planes of runs, each held to its length (PS3.5 annex G).
 
-use super::sample::Sample;
+use super::sample::{Sample, of_stored_bits};
 use super::shape::Shape;
 use crate::intake::image::{Budget, ImageError, Samples};
 
@@ -43,12 +43,7 @@ fn decode<T: Sample>(bytes: &[u8], shape: &Shape, budget: &mut Budget) -> Result
         let channel = samples.get_mut(sample..).unwrap_or_default();
         unpack(segment, channel.iter_mut().step_by(shape.samples), shape.pixels(), shift, budget)?;
     }
-    if shape.stored < T::BITS {
-        for sample in &mut samples {
-            *sample = sample.only(shape.stored);
-        }
-    }
-    Ok(T::all(samples))
+    of_stored_bits(samples, shape.stored, budget)
 }
 
 /// The segments, as the header says where each begins.

@@ -194,6 +194,13 @@ fn tables_that_contradict_themselves_are_refused() {
     ] {
         assert!(with(descriptor, data).is_err_and(|e| e.reason == Reason::BadImage), "{descriptor:?}");
     }
+    for sequence in [(0x0028, 0x3000), (0x0028, 0x3010)] {
+        let hidden = tone(&plain.clone().with(bytes(sequence, "OB", &[0; 8])));
+        assert!(
+            hidden.is_err_and(|e| e.problem.contains("is no sequence")),
+            "a table that would not be seen"
+        );
+    }
     let table = Table { first: 10, entries: vec![1, 2, 3], bits: 12 };
     assert_eq!(with(&[3, 10, 12], &[1, 2, 3]).unwrap().rescale, Rescale::Table(table));
     let packed = with(&[4, 0, 8], &[0x0201, 0x0403]).unwrap().rescale;

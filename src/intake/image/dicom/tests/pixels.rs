@@ -12,11 +12,16 @@ fn refused(file: &File) -> Reason {
 #[test]
 fn only_stored_bits_count_and_the_highest_is_the_sign() {
     let file = |stored, signed| File::ct(2, 1, &[0xF801, 0x07FF]).bits(16, stored, signed).file();
-    assert_eq!(samples(&file(12, false)), Samples::U16(vec![0x0801, 0x07FF]));
+    let more_bits = decode(&file(12, false)).err().unwrap();
+    assert!(more_bits.problem.contains("bits above Bits Stored"), "{more_bits}");
+    assert!(decode(&file(11, true)).is_err(), "the sign, and one bit more");
     assert_eq!(samples(&file(12, true)), Samples::I16(vec![-2047, 2047]));
+    let zeros_above = File::ct(2, 1, &[0x0801, 0x07FF]).bits(16, 12, true).file();
+    assert_eq!(samples(&zeros_above), Samples::I16(vec![-2047, 2047]));
     assert_eq!(samples(&file(16, true)), Samples::I16(vec![-2047, 2047]));
     assert_eq!(decode(&file(12, true)).unwrap().raster.tone.stored, (-2048.0, 2047.0));
-    assert_eq!(decode(&file(12, false)).unwrap().raster.tone.stored, (0.0, 4095.0));
+    let unsigned = File::ct(2, 1, &[0x0801, 0x07FF]).bits(16, 12, false).file();
+    assert_eq!(decode(&unsigned).unwrap().raster.tone.stored, (0.0, 4095.0));
     let bytes = |signed| File::grey(2, 1, &[0x7F, 0xFE]).bits(8, 8, signed).file();
     assert_eq!(samples(&bytes(false)), Samples::U8(vec![127, 254]));
     assert_eq!(samples(&bytes(true)), Samples::I16(vec![127, -2]));
@@ -200,7 +205,7 @@ fn a_frame_is_found_among_fragments() {
 }
 
 #[test]
-fn bits_above_the_stored_ones_are_dropped_where_a_codestream_gives_back_what_it_got() {
+fn a_deeper_codestream_is_taken_only_where_nothing_stands_above_the_stored_bits() {
     let frame = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.j2k").to_vec();
     let all = include_bytes!("../../../../../tests/fixtures/images/j2k_grey_8.raw");
     let file = |stored| {
@@ -209,7 +214,7 @@ fn bits_above_the_stored_ones_are_dropped_where_a_codestream_gives_back_what_it_
     };
     assert_eq!(samples(&file(8)), Samples::U8(all.to_vec()));
     assert!(all.iter().any(|sample| *sample > 127));
-    assert_eq!(samples(&file(7)), Samples::U8(all.iter().map(|sample| sample & 127).collect()));
+    assert!(decode(&file(7)).is_err_and(|error| error.problem.contains("bits above Bits Stored")));
 }
 
 #[test]
