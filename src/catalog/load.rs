@@ -6,12 +6,12 @@ use crate::contract::{Contract, OutputSpec};
 use crate::decision::{Policy, Unmeasurable};
 use crate::detection::{self, Detector, OutputDetector};
 use crate::digest::sha256;
+use crate::file;
 use crate::inference::ort::{OrtBackend, Runtime, VERSION};
 use crate::inference::{InferenceError, perturbation};
 use crate::intake::prepare;
 use crate::judgement::Served;
 use crate::provenance::scan::scan;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -169,12 +169,7 @@ fn read_files(directory: &Path) -> Result<Files, String> {
 }
 
 fn read(directory: &Path, name: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let path = directory.join(name);
-    let size = fs::metadata(&path).map_err(|error| format!("{name}: {error}"))?.len();
-    if size > bytes_max {
-        return Err(format!("{name}: larger than {bytes_max} bytes"));
-    }
-    fs::read(&path).map_err(|error| format!("{name}: {error}"))
+    file::read(&directory.join(name), bytes_max).map_err(|error| format!("{name}: {error}"))
 }
 
 fn labels(text: &[u8], contract: &Contract) -> Result<Vec<String>, String> {

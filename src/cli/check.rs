@@ -2,7 +2,7 @@
 
 mod probe;
 
-use super::Failure;
+use super::{Failure, contract};
 use crate::admission::rbac::AccessFile;
 use crate::app::access;
 use crate::audit::pseudonym::Pseudonyms;
@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, Loader, Repository};
 use crate::clock::Now;
 use crate::config::{Config, Problem, Problems};
 use crate::contract::Contract;
+use crate::file;
 use crate::identity::api_key::ApiKeys;
 use crate::identity::jwt::Jwt;
 use crate::inference::ort::Runtime;
@@ -259,7 +260,7 @@ impl Check<'_> {
         };
         for version in versions {
             let path = version.directory.join("contract.toml");
-            let problem = match std::fs::read_to_string(&path) {
+            let problem = match file::read_text(&path, contract::BYTES_MAX) {
                 Ok(text) => Contract::parse(&text).err().map(|error| error.to_string()),
                 Err(error) => Some(error.to_string()),
             };

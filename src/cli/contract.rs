@@ -7,6 +7,7 @@ mod sample;
 
 use super::Failure;
 use crate::contract::{Contract, ContractError};
+use crate::file;
 use crate::inference::ort::{Port, Runtime, ports};
 use crate::provenance::scan::scan;
 use crate::tensor::Tensor;
@@ -15,6 +16,9 @@ use propose::Ranges;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// Larger contracts are not served either.
+pub(super) const BYTES_MAX: u64 = 64 << 20;
 
 /// Commands.
 #[derive(clap::Subcommand)]
@@ -146,20 +150,7 @@ fn is_of(port: &Port, tensor: &Tensor) -> bool {
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let path = args.contract.display();
-    let text = std::fs::read_to_string(&args.contract)
-        .map_err(|error| Failure::Other(format!("{path}: {error}")))?;
-    let contract = Contract::parse(&text).map_err(|error| match &error {
-        ContractError::Syntax(syntax) => {
-            let before = syntax.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            Failure::Configuration(format!(
-                "{path}:{}: {}",
-                before.matches('\n').count() + 1,
-                syntax.message()
-            ))
-        }
-        ContractError::Invalid { .. } => Failure::Configuration(format!("{path}: {error}")),
-    })?;
+    let contract = read(&args.contract)?;
     let Contract { name, version, inputs, outputs, perturbations, .. } = &contract;
     let published = outputs.iter().filter(|output| output.publish).count();
     writeln!(
@@ -175,6 +166,24 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
         Some(path) => sample::check(&contract, path, args.show_values, out),
         None => Ok(()),
     }
+}
+
+/// The contract in a file.
+///
+/// # Errors
+/// The file cannot be read, or the contract cannot be served: with the line, or the key, to mend.
+pub(super) fn read(path: &Path) -> Result<Contract, Failure> {
+    let at = path.display();
+    let text = file::read_text(path, BYTES_MAX).map_err(|error| Failure::Other(format!("{at}: {error}")))?;
+    Contract::parse(&text).map_err(|error| {
+        Failure::Configuration(match &error {
+            ContractError::Syntax(syntax) => {
+                let before = syntax.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                format!("{at}:{}: {}", before.matches('\n').count() + 1, syntax.message())
+            }
+            ContractError::Invalid { .. } => format!("{at}: {error}"),
+        })
+    })
 }
 
 /// Name and version of a model by where it lies; else by its file name, as version 1.

@@ -2,7 +2,7 @@
 //!
 //! For the owner of a model, on files of their own: the same decoders, limits and preparation as for a request.
 
-use super::Failure;
+use super::{Failure, contract};
 use crate::app;
 use crate::clock::{self, Deadline, Now};
 use crate::contract::image::{ImageSpec, Target};
@@ -16,9 +16,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Larger contracts are not served either.
-const CONTRACT_BYTES_MAX: u64 = 64 << 20;
 
 /// Commands.
 #[derive(clap::Subcommand)]
@@ -79,7 +76,7 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
             args.files.each(out, |path, frame| desk.decode(path, &spec, frame, args.files.out.as_deref()))
         }
         Command::Prepare(args) => {
-            let contract = read_contract(&args.contract)?;
+            let contract = contract::read(&args.contract)?;
             let (input, spec, target) = image_input(&contract, args.input.as_deref())?;
             args.files.each(out, |path, frame| desk.prepare(path, (input, spec, target), frame, args))
         }
@@ -266,12 +263,6 @@ fn write_png(path: &Path, bytes: &[u8], target: Target) -> Result<(), Problem> {
     encoder.set_color(if target.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
     let mut writer = encoder.write_header().map_err(|error| problem(&error))?;
     writer.write_image_data(bytes).map_err(|error| problem(&error))
-}
-
-fn read_contract(path: &Path) -> Result<Contract, Failure> {
-    let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = file::read_text(path, CONTRACT_BYTES_MAX).map_err(|error| Failure::Other(problem(&error)))?;
-    Contract::parse(&text).map_err(|error| Failure::Configuration(problem(&error)))
 }
 
 /// The input that takes files.

@@ -228,7 +228,7 @@ impl Files {
     ) -> Result<Self, IntakeError> {
         let (field, content) = match source {
             values::Source::Raw(raw) => {
-                let places = values::elements::split(raw, rows, at)?;
+                let places = values::framing::split(raw, rows, at)?;
                 let files = places.into_iter().map(|place| raw.slice(place)).collect();
                 (format!("raw_input_contents[{at}]"), files)
             }

@@ -2,7 +2,7 @@
 
 pub(super) mod decode;
 mod element;
-pub(super) mod elements;
+pub(super) mod framing;
 mod numbers;
 mod text;
 

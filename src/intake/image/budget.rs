@@ -212,9 +212,13 @@ impl Budget {
     /// For tests: `samples_max` samples, plenty of everything else.
     pub(crate) fn trial(samples_max: usize) -> Self {
         let limits = Limits { bytes_max: 64 << 20, samples_max, time_max: Duration::from_mins(1) };
+        Self::of(limits, Store::new(1 << 30))
+    }
+
+    /// For tests: of these limits alone, from now on.
+    pub(crate) fn of(limits: Limits, store: impl Into<Arc<Store>>) -> Self {
         let now = Now::read();
-        let deadline = Deadline::after(now, Duration::from_mins(1));
-        Self::new(limits, &Arc::new(Store::new(1 << 30)), now, deadline)
+        Self::new(limits, &store.into(), now, Deadline::after(now, limits.time_max))
     }
 }
 
@@ -235,8 +239,7 @@ mod tests {
     fn memory_is_taken_before_it_is_allocated_and_given_back() {
         let store = Arc::new(Store::new(100));
         let limits = Limits { bytes_max: 1, samples_max: 20, time_max: Duration::from_mins(1) };
-        let now = Now::read();
-        let budget = || Budget::new(limits, &store, now, Deadline::after(now, Duration::from_mins(1)));
+        let budget = || Budget::of(limits, Arc::clone(&store));
         let mut one = budget();
         assert!(one.room::<u16>(40).is_ok());
         assert!(
@@ -273,9 +276,8 @@ mod tests {
 
     #[test]
     fn time_that_has_passed_stops_a_decoder() {
-        let now = Now::read();
         let limits = Limits { bytes_max: 1, samples_max: 1, time_max: Duration::ZERO };
-        let budget = Budget::new(limits, &Arc::new(Store::new(1)), now, Deadline::after(now, Duration::MAX));
+        let budget = Budget::of(limits, Store::new(1));
         assert!(budget.on_time().is_err_and(|e| e.reason == Reason::ImageTooLarge));
     }
 }

@@ -2,11 +2,9 @@
 //! 12.3 and pydicom 3.0.2 gave them for the same patterns.
 
 use super::*;
-use crate::clock::{Deadline, Now};
 use crate::contract::image::{Filter, Fit, ImageFormat, Layout, Window, WindowFunction, WindowSpec};
 use crate::intake::image::{Limits, Rescale, Samples, Store, Table, Tone, Voi};
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::Duration;
 
 fn spec() -> ImageSpec {
@@ -154,9 +152,7 @@ fn a_specification_that_contradicts_itself_is_our_fault() {
 }
 
 fn budget(store: usize, time_max: Duration) -> Budget {
-    let limits = Limits { bytes_max: 1, samples_max: 1 << 24, time_max };
-    let now = Now::read();
-    Budget::new(limits, &Arc::new(Store::new(store)), now, Deadline::after(now, Duration::MAX))
+    Budget::of(Limits { bytes_max: 1, samples_max: 1 << 24, time_max }, Store::new(store))
 }
 
 #[test]

@@ -310,47 +310,25 @@ fn entry(table: &Table, value: f64) -> f64 {
     entry.copied().map_or(0.0, f64::from)
 }
 
-impl Sample for u8 {
-    const MIN: Self = Self::MIN;
-    const MAX: Self = Self::MAX;
+macro_rules! samples {
+    ($($number:ident, $sample:ident => $rank:expr;)+) => {
+        $(impl Sample for $number {
+            const MIN: Self = Self::MIN;
+            const MAX: Self = Self::MAX;
 
-    fn rank(self) -> u32 {
-        self.into()
-    }
+            fn rank(self) -> u32 {
+                let $sample = self;
+                $rank
+            }
+        })+
+    };
 }
 
-impl Sample for u16 {
-    const MIN: Self = Self::MIN;
-    const MAX: Self = Self::MAX;
-
-    fn rank(self) -> u32 {
-        self.into()
-    }
-}
-
-impl Sample for i16 {
-    const MIN: Self = Self::MIN;
-    const MAX: Self = Self::MAX;
-
-    fn rank(self) -> u32 {
-        u32::from(self.cast_unsigned() ^ 0x8000)
-    }
-}
-
-impl Sample for u32 {
-    const MIN: Self = Self::MIN;
-    const MAX: Self = Self::MAX;
-
-    fn rank(self) -> u32 {
-        self
-    }
-}
-
-impl Sample for i32 {
-    const MIN: Self = Self::MIN;
-    const MAX: Self = Self::MAX;
-
-    fn rank(self) -> u32 {
-        self.cast_unsigned() ^ 0x8000_0000
-    }
+// With the bit of the sign turned round, negative samples rank before the others.
+samples! {
+    u8, sample => sample.into();
+    u16, sample => sample.into();
+    i16, sample => u32::from(sample.cast_unsigned() ^ 0x8000);
+    u32, sample => sample;
+    i32, sample => sample.cast_unsigned() ^ 0x8000_0000;
 }

@@ -135,18 +135,8 @@ fn objection<T: Element>(
 /// A bound as its owner wrote it: that of an FP32 number was rounded to one.
 fn shown(datatype: Datatype, bound: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "it is one already")]
-    match datatype {
-        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 => (bound as f32).to_string(),
-        Datatype::Bool
-        | Datatype::Uint8
-        | Datatype::Uint16
-        | Datatype::Uint32
-        | Datatype::Uint64
-        | Datatype::Int8
-        | Datatype::Int16
-        | Datatype::Int32
-        | Datatype::Int64
-        | Datatype::Fp64
-        | Datatype::Bytes => bound.to_string(),
+    if datatype.is_real() && datatype != Datatype::Fp64 {
+        return (bound as f32).to_string();
     }
+    bound.to_string()
 }

@@ -3,7 +3,7 @@
 //! Models read them as text, in UTF-8 and, by ONNX Runtime's C interface, up to a NUL.
 
 use super::super::{IntakeError, refuse};
-use super::{Finding, Place, elements};
+use super::{Finding, Place, framing};
 use crate::contract::InputSpec;
 use crate::reason::Reason;
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub(super) fn raw(
     (count, capacity): (usize, usize),
 ) -> Result<Vec<String>, IntakeError> {
     check_total(at, bytes.len(), (count, capacity))?;
-    let places = elements::split(bytes, count, at)?;
+    let places = framing::split(bytes, count, at)?;
     let mut texts = Vec::with_capacity(capacity);
     for (i, place) in places.into_iter().enumerate() {
         texts.push(text(spec, at, i, bytes.get(place).unwrap_or_default())?);

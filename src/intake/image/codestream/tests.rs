@@ -3,11 +3,9 @@
 
 use super::writer::Lossless;
 use super::*;
-use crate::clock::{Deadline, Now};
 use crate::intake::image::{Limits, Store};
 use crate::reason::Reason;
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::Duration;
 
 macro_rules! fixture {
@@ -160,14 +158,11 @@ fn work_and_memory_of_jpeg_2000_are_bounded_before_it_is_decoded() {
         "its size comes first"
     );
     let limits = Limits { bytes_max: 1 << 20, samples_max: 1 << 40, time_max: Duration::from_secs(1) };
-    let now = Now::read();
-    let mut budget =
-        Budget::new(limits, &Arc::new(Store::new(0)), now, Deadline::after(now, Duration::from_secs(1)));
+    let mut budget = Budget::of(limits, Store::new(0));
     let error = decode(Codec::Jpeg2000, &huge, &expected, CodestreamColour::Grey, &mut budget).err().unwrap();
     assert!(error.problem.contains("longer"), "{error}");
     // A store that is used up: nothing is allocated.
-    let mut budget =
-        Budget::new(limits, &Arc::new(Store::new(0)), now, Deadline::after(now, Duration::from_mins(1)));
+    let mut budget = Budget::of(limits, Store::new(0));
     let error = decode(Codec::Jpeg2000, GREY, &GREY_8, CodestreamColour::Grey, &mut budget).err().unwrap();
     assert_eq!(error.reason, Reason::Overloaded);
 }

@@ -1,12 +1,10 @@
 //! Promises of the JPEG decoder; what equals libjpeg's pixels was made by it (`tests/fixtures/images`).
 
 use super::*;
-use crate::clock::{Deadline, Now};
 use crate::contract::image::ImageSpec;
 use crate::intake::image::{Limits, Store};
 use crate::reason::Reason;
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::Duration;
 
 macro_rules! fixture {
@@ -151,9 +149,7 @@ fn a_declared_size_is_refused_before_anything_is_allocated() {
     );
     // Where so much is allowed, the data must at least be enough for it.
     let limits = Limits { bytes_max: 1 << 20, samples_max: usize::MAX / 8, time_max: Duration::from_mins(1) };
-    let now = Now::read();
-    let deadline = Deadline::after(now, Duration::from_mins(1));
-    let mut budget = Budget::new(limits, &Arc::new(Store::new(0)), now, deadline);
+    let mut budget = Budget::of(limits, Store::new(0));
     assert_eq!(decode_in(&huge, &mut budget).err().unwrap().reason, Reason::BadImage);
     huge[at + 4..at + 6].fill(0);
     assert_eq!(refused(&huge).reason, Reason::BadImage, "no height");
@@ -185,10 +181,7 @@ fn restarts_must_be_where_they_are_due() {
 fn time_that_has_passed_stops_it() {
     for (file, _) in GOOD {
         let limits = Limits { bytes_max: 1 << 20, samples_max: 1 << 16, time_max: Duration::ZERO };
-        let now = Now::read();
-        let deadline = Deadline::after(now, Duration::from_mins(1));
-        let mut budget = Budget::new(limits, &Arc::new(Store::new(1 << 20)), now, deadline);
-        let error = decode_in(file, &mut budget).err().unwrap();
+        let error = decode_in(file, &mut Budget::of(limits, Store::new(1 << 20))).err().unwrap();
         assert_eq!((error.reason, error.problem.contains("longer")), (Reason::ImageTooLarge, true));
     }
 }
@@ -207,12 +200,10 @@ fn pixels_are_those_of_libjpeg() {
 fn memory_stays_within_four_bytes_a_sample() {
     // Of 24 x 16 samples, which blocks and MCUs fill: progressive needs the most.
     for (file, _) in GOOD {
-        let store = Arc::new(Store::new(4 * 32 * 16 * 3));
+        let store = Store::new(4 * 32 * 16 * 3);
         let limits =
             Limits { bytes_max: 1 << 20, samples_max: 32 * 16 * 3, time_max: Duration::from_mins(1) };
-        let now = Now::read();
-        let deadline = Deadline::after(now, Duration::from_mins(1));
-        assert!(decode_in(file, &mut Budget::new(limits, &store, now, deadline)).is_ok());
+        assert!(decode_in(file, &mut Budget::of(limits, store)).is_ok());
     }
 }
 

@@ -1,7 +1,6 @@
 //! Promises of the PNG decoder. Files are built here, so that each can lie in one place.
 
 use super::*;
-use crate::clock::{Deadline, Now};
 use crate::contract::image::ImageSpec;
 use crate::intake::image::{Limits, Store};
 use crate::reason::Reason;
@@ -9,7 +8,6 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 use proptest::prelude::*;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 fn chunk(kind: &[u8], body: &[u8]) -> Vec<u8> {
@@ -43,9 +41,7 @@ fn small(extra: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn budget(samples_max: usize, time_max: Duration) -> Budget {
-    let limits = Limits { bytes_max: 64 << 20, samples_max, time_max };
-    let now = Now::read();
-    Budget::new(limits, &Arc::new(Store::new(1 << 30)), now, Deadline::after(now, Duration::from_mins(1)))
+    Budget::of(Limits { bytes_max: 64 << 20, samples_max, time_max }, Store::new(1 << 30))
 }
 
 fn decode_in(file: &[u8], budget: &mut Budget) -> Result<Raster, ImageError> {
