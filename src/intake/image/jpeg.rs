@@ -13,6 +13,7 @@ mod lossless;
 mod markers;
 mod planes;
 mod progressive;
+mod scans;
 mod sequential;
 
 use super::{Budget, Channels, Decoded, Format, ImageError, Raster, Samples, Tone, Wanted};
@@ -119,6 +120,7 @@ impl<'a> Stream<'a> {
         if data.saturating_mul(8) < frame.bits_min() {
             return Err(ImageError::bad("it has less data than its size needs"));
         }
+        scans::check(frame, self.scans().map(|(scan, _)| scan))?;
         let grey = frame.components.len() == 1;
         let ycc = !grey && self.is_ycc(colour);
         if ycc && frame.precision > 8 {
@@ -151,9 +153,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn scans(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    fn scans(&self) -> impl Iterator<Item = (&Scan, &'a [u8])> {
         self.walk.steps.iter().filter_map(|step| match step {
-            Step::Scan(head, data) => Some((*head, *data)),
+            Step::Scan(scan, data) => Some((scan, *data)),
             Step::Multipliers(_) | Step::Codes(_) | Step::Restart(_) => None,
         })
     }
@@ -170,24 +172,14 @@ impl<'a> Stream<'a> {
         for component in &frame.components {
             planes.push(Plane::new(component, budget)?);
         }
-        let mut coming = Coming::new(frame);
-        self.each_scan(|scan, tables| {
-            coming.take(scan.1)?;
-            sequential::scan(scan, tables, &mut planes, budget)
-        })?;
-        coming.end()?;
+        self.each_scan(|scan, tables| sequential::scan(scan, tables, &mut planes, budget))?;
         Ok(planes)
     }
 
     fn lossless(&self, count: usize, ycc: bool, budget: &mut Budget) -> Result<Samples, ImageError> {
         let mut samples = budget.room(count)?;
         samples.resize(count, 0);
-        let mut coming = Coming::new(&self.walk.frame);
-        self.each_scan(|scan, tables| {
-            coming.take(scan.1)?;
-            lossless::scan(scan, tables, &mut samples, budget)
-        })?;
-        coming.end()?;
+        self.each_scan(|scan, tables| lossless::scan(scan, tables, &mut samples, budget))?;
         if self.walk.frame.precision > 8 {
             return Ok(Samples::U16(samples));
         }
@@ -215,35 +207,8 @@ impl<'a> Stream<'a> {
                 Step::Multipliers(body) => tables.take_multipliers(body)?,
                 Step::Codes(body) => tables.take_codes(body)?,
                 Step::Restart(interval) => tables.interval = *interval,
-                Step::Scan(head, data) => {
-                    let scan = Scan::parse(&self.walk.frame, head)?;
-                    decode((&self.walk.frame, &scan, data), &tables)?;
-                }
+                Step::Scan(scan, data) => decode((&self.walk.frame, scan, data), &tables)?,
             }
-        }
-        Ok(())
-    }
-}
-
-/// Which components are yet to come: each comes in one scan.
-struct Coming(Vec<bool>);
-
-impl Coming {
-    fn new(frame: &Frame) -> Self {
-        Self(vec![true; frame.components.len()])
-    }
-
-    fn take(&mut self, scan: &Scan) -> Result<(), ImageError> {
-        for (place, ..) in &scan.parts {
-            let coming = self.0.get_mut(*place).filter(|coming| **coming);
-            *coming.ok_or_else(|| ImageError::bad("a component comes twice"))? = false;
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> Result<(), ImageError> {
-        if self.0.contains(&true) {
-            return Err(ImageError::bad("a component is missing"));
         }
         Ok(())
     }

@@ -23,13 +23,10 @@ pub(super) fn scan(
     let bad = || ImageError::bad("a scan header is broken");
     let predictor = predictor(scan.band.0).ok_or_else(bad)?;
     let transform = u32::from(scan.bits.1);
-    if scan.band.1 != 0 || scan.bits.0 != 0 || transform >= frame.precision {
-        return Err(bad());
-    }
+    let bits = frame.precision.checked_sub(transform).filter(|bits| *bits > 0).ok_or_else(bad)?;
     if !tables.interval.is_multiple_of(frame.width) {
         return Err(ImageError::unsupported("restarts within a row of a lossless JPEG are not decoded"));
     }
-    let bits = frame.precision - transform;
     let mut parts = vec![];
     for (place, code, _) in &scan.parts {
         let table = tables.dc.get(*code).and_then(Option::as_ref);
@@ -62,10 +59,10 @@ pub(super) fn scan(
 }
 
 /// From the samples left, above, and above left of it, what a sample may be.
-type Predictor = fn(i32, i32, i32) -> i32;
+pub(super) type Predictor = fn(i32, i32, i32) -> i32;
 
 /// Table H.1. Number 0, of differential frames, is none of ours.
-fn predictor(number: u8) -> Option<Predictor> {
+pub(super) fn predictor(number: u8) -> Option<Predictor> {
     Some(match number {
         1 => |a, _, _| a,
         2 => |_, b, _| b,

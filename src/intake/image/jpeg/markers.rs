@@ -1,6 +1,6 @@
 //! Which segments does the file have, and are they whole, in order, of a kind that is decoded, and all there is?
 
-use super::frame::{Frame, Process};
+use super::frame::{Frame, Process, Scan};
 use crate::intake::image::{Budget, ImageError, check_padding, exif};
 
 /// Profiles of 255 pieces and long texts have fewer.
@@ -32,7 +32,7 @@ pub(super) enum Step<'a> {
     /// DRI (B.2.4.4): MCUs between restarts.
     Restart(usize),
     /// SOS (B.2.3): its header, and the entropy-coded data behind it.
-    Scan(&'a [u8], &'a [u8]),
+    Scan(Scan, &'a [u8]),
 }
 
 /// Walks the markers of a file.
@@ -79,10 +79,8 @@ pub(super) fn walk<'a>(file: &'a [u8], budget: &Budget) -> Result<Walk<'a>, Imag
                 if scans > SCANS_MAX {
                     return Err(ImageError::too_large(format!("more than {SCANS_MAX} scans")));
                 }
-                if frame.is_none() {
-                    return Err(bad("a scan before the frame"));
-                }
-                steps.push(Step::Scan(body, reader.entropy(budget)?));
+                let frame = frame.as_ref().ok_or_else(|| bad("a scan before the frame"))?;
+                steps.push(Step::Scan(Scan::parse(frame, body)?, reader.entropy(budget)?));
             }
             0xe0 if body.starts_with(b"JFIF\0") => jfif = Some(density(body)),
             0xe1 => {

@@ -1,7 +1,6 @@
 //! What are the coefficients of all blocks, by progressive DCT (T.81, Annex G)?
 //!
-//! Every coefficient must come, from its highest bit to its lowest, each bit once: an image of which the last scans
-//! are missing looks whole and is blurred. This also bounds the scans that do any work.
+//! That they all come, from the highest bit to the lowest, is checked in `scans`.
 
 use super::cursor::Cursor;
 use super::dct::{self, Block};
@@ -13,8 +12,6 @@ use crate::intake::image::{Budget, ImageError};
 /// A component on its way.
 struct Growing {
     blocks: Vec<Block<i16>>,
-    /// For each coefficient the bit down to which it is known; `None` before its first scan.
-    known: [Option<u8>; 64],
     /// Those in force at its first scan, as libjpeg has it.
     multipliers: Option<Block<i32>>,
 }
@@ -33,7 +30,7 @@ impl Coefficients {
             let count = component.padded.0 * component.padded.1;
             let mut blocks = budget.room(count)?;
             blocks.resize(count, [[0; 8]; 8]);
-            components.push(Growing { blocks, known: [None; 64], multipliers: None });
+            components.push(Growing { blocks, multipliers: None });
         }
         Ok(Self { components })
     }
@@ -45,22 +42,16 @@ impl Coefficients {
         tables: &Tables,
         budget: &Budget,
     ) -> Result<(), ImageError> {
-        let bad = || ImageError::bad("a scan header is broken");
-        let (first, last) = scan.band;
-        let sane = if first == 0 { last == 0 } else { last >= first && last < 64 && scan.parts.len() == 1 };
-        if !sane || scan.bits.1 > 13 {
-            return Err(bad());
-        }
         for (place, ..) in &scan.parts {
-            let component = self.components.get_mut(*place).ok_or_else(bad)?;
-            component.note(scan)?;
+            let component = self.components.get_mut(*place);
+            let component = component.ok_or_else(|| ImageError::bad("a scan header is broken"))?;
             if component.multipliers.is_none() {
                 let number = frame.components.get(*place).map_or(0, |c| usize::from(c.multipliers));
                 component.multipliers = tables.multipliers.get(number).copied().flatten();
             }
         }
         let mut cursor = Cursor::new(data, tables.interval)?;
-        if first == 0 {
+        if scan.band.0 == 0 {
             self.first_coefficients((frame, scan), &mut cursor, tables, budget)?;
         } else {
             self.band((frame, scan), &mut cursor, tables, budget)?;
@@ -155,9 +146,6 @@ impl Coefficients {
     ) -> Result<Vec<Plane<L>>, ImageError> {
         let mut planes = vec![];
         for (growing, component) in self.components.into_iter().zip(&frame.components) {
-            if growing.known.iter().any(|bit| *bit != Some(0)) {
-                return Err(ImageError::bad("some of its scans are missing"));
-            }
             let multipliers = growing.multipliers.ok_or_else(|| ImageError::bad("a table is missing"))?;
             let mut plane = Plane::new(component, budget)?;
             for (down, row) in growing.blocks.chunks(component.padded.0.max(1)).enumerate() {
@@ -170,26 +158,6 @@ impl Coefficients {
             planes.push(plane);
         }
         Ok(planes)
-    }
-}
-
-impl Growing {
-    /// Notes what a scan codes, and that it is its turn.
-    fn note(&mut self, scan: &Scan) -> Result<(), ImageError> {
-        let (high, low) = scan.bits;
-        let due = if high == 0 { None } else { Some(high) };
-        let wrong = || ImageError::bad("its scans are not in order");
-        if (high != 0 && low + 1 != high) || (scan.band.0 > 0 && self.known[0].is_none()) {
-            return Err(wrong());
-        }
-        for number in scan.band.0..=scan.band.1 {
-            let known = self.known.get_mut(usize::from(number)).ok_or_else(wrong)?;
-            if *known != due {
-                return Err(wrong());
-            }
-            *known = Some(low);
-        }
-        Ok(())
     }
 }
 

@@ -25,9 +25,6 @@ pub(super) fn scan<L: Level>(
     budget: &Budget,
 ) -> Result<(), ImageError> {
     let missing = || ImageError::bad("a table is missing");
-    if scan.band != (0, 63) || scan.bits != (0, 0) {
-        return Err(ImageError::bad("a scan header is broken"));
-    }
     let alone = scan.parts.len() == 1;
     let mut mcus = frame.mcus;
     let mut parts = vec![];

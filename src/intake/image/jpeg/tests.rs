@@ -126,6 +126,34 @@ fn a_progressive_image_without_its_last_scans_is_refused() {
 }
 
 #[test]
+fn scans_that_do_not_bring_everything_once_are_refused_before_memory_is_taken() {
+    let colour = fixture!("colour_444.jpg");
+    let scan = |file: &[u8]| file.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+    let (first, last) = (scan(colour), scan(PROGRESSIVE));
+    let end = |file: &[u8]| file.len() - 2;
+    // Its first component alone.
+    let one =
+        [&colour[..first], &[0xff, 0xda, 0, 8, 1], &colour[first + 5..first + 7], &colour[first + 11..]];
+    let cases = [
+        ([&PROGRESSIVE[..last], &[0xff, 0xd9]].concat(), "some of its scans are missing"),
+        ([&PROGRESSIVE[..end(PROGRESSIVE)], &PROGRESSIVE[last..]].concat(), "its scans are not in order"),
+        (one.concat(), "a component is missing"),
+        ([&colour[..end(colour)], &colour[first..]].concat(), "a component comes twice"),
+        (with_byte(colour, 0xda, 10, 1), "a scan header is broken"),
+    ];
+    let budget = || {
+        let limits = Limits { bytes_max: 1 << 20, samples_max: 1 << 16, time_max: Duration::from_mins(1) };
+        Budget::of(limits, Store::new(0))
+    };
+    for (file, problem) in cases {
+        assert_eq!(decode_in(&file, &mut budget()).err(), Some(ImageError::bad(problem)));
+    }
+    for whole in [colour, PROGRESSIVE] {
+        assert_eq!(decode_in(whole, &mut budget()).err().unwrap().reason, Reason::Overloaded, "now it is");
+    }
+}
+
+#[test]
 fn bytes_behind_the_image_are_refused_but_for_padding() {
     for behind in [b"<?php system($_GET[0]);".as_slice(), b"PK\x03\x04\x14\0", GREY, b"\0\0\0\x01"] {
         assert_eq!(refused(&[GREY, behind].concat()).reason, Reason::Polyglot);
