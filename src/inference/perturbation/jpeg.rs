@@ -229,6 +229,7 @@ fn quantised(coefficient: i32, reciprocal: f32, factor: f32) -> i32 {
 
 /// Half up, and cut to 0..=255. NaN is black.
 #[inline]
+#[expect(clippy::manual_clamp, reason = "which would keep NaN")]
 fn level(value: f32) -> u8 {
     /// Added to it, a number below is rounded to a whole one, which stands in the low bits.
     const WHOLE: f32 = 8_388_608.0;

@@ -69,6 +69,7 @@ pub(crate) fn to_coefficients<const N: usize>(strip: &mut Strip<i32, N>) {
 const FRACTION: u32 = 2;
 
 /// Columns stand beside each other in memory: a compiler makes one operation of several of them.
+#[expect(clippy::inline_always, reason = "called, it would not be done to several columns at once")]
 #[inline(always)]
 fn each_column<const N: usize>(strip: &mut Strip<i32, N>, change: impl Fn([i32; 8]) -> [i32; 8]) {
     let [row0, row1, row2, row3, row4, row5, row6, row7] = strip;
@@ -79,6 +80,22 @@ fn each_column<const N: usize>(strip: &mut Strip<i32, N>, change: impl Fn([i32; 
     }
 }
 
+/// Not `block.map(|row| row[at])`, of which a compiler makes calls.
+macro_rules! column {
+    ($block:ident, $at:literal) => {
+        [
+            $block[0][$at],
+            $block[1][$at],
+            $block[2][$at],
+            $block[3][$at],
+            $block[4][$at],
+            $block[5][$at],
+            $block[6][$at],
+            $block[7][$at],
+        ]
+    };
+}
+
 /// Each block of the strip by itself.
 #[inline]
 fn transpose<const N: usize>(strip: &mut Strip<i32, N>) {
@@ -87,14 +104,14 @@ fn transpose<const N: usize>(strip: &mut Strip<i32, N>) {
     let blocks = blocks.zip(eights(row4)).zip(eights(row5)).zip(eights(row6)).zip(eights(row7));
     for (((((((row0, row1), row2), row3), row4), row5), row6), row7) in blocks {
         let block = [*row0, *row1, *row2, *row3, *row4, *row5, *row6, *row7];
-        *row0 = column::<0>(&block);
-        *row1 = column::<1>(&block);
-        *row2 = column::<2>(&block);
-        *row3 = column::<3>(&block);
-        *row4 = column::<4>(&block);
-        *row5 = column::<5>(&block);
-        *row6 = column::<6>(&block);
-        *row7 = column::<7>(&block);
+        *row0 = column!(block, 0);
+        *row1 = column!(block, 1);
+        *row2 = column!(block, 2);
+        *row3 = column!(block, 3);
+        *row4 = column!(block, 4);
+        *row5 = column!(block, 5);
+        *row6 = column!(block, 6);
+        *row7 = column!(block, 7);
     }
 }
 
@@ -102,13 +119,8 @@ fn eights(row: &mut [i32]) -> std::slice::IterMut<'_, [i32; 8]> {
     row.as_chunks_mut().0.iter_mut()
 }
 
-/// Not `block.map(|row| row[AT])`, of which a compiler makes eight calls.
-#[inline]
-fn column<const AT: usize>([row0, row1, row2, row3, row4, row5, row6, row7]: &Block<i32>) -> [i32; 8] {
-    [row0[AT], row1[AT], row2[AT], row3[AT], row4[AT], row5[AT], row6[AT], row7[AT]]
-}
-
 /// One dimension back. Factors are x 2^13, named as in `jidctint.c`.
+#[expect(clippy::inline_always, reason = "called, it would not be done to several columns at once")]
 #[inline(always)]
 fn inverse_column(column: [i32; 8], descale: u32) -> [i32; 8] {
     let [in0, in1, in2, in3, in4, in5, in6, in7] = wrapping(column);
@@ -143,6 +155,7 @@ fn inverse_column(column: [i32; 8], descale: u32) -> [i32; 8] {
 }
 
 /// One dimension on the way there, named as in `jfdctint.c`; `even` scales the two sums that no factor is in.
+#[expect(clippy::inline_always, reason = "called, it would not be done to several columns at once")]
 #[inline(always)]
 fn forward_column(column: [i32; 8], descale: u32, even: impl Fn(i32) -> i32) -> [i32; 8] {
     let [in0, in1, in2, in3, in4, in5, in6, in7] = wrapping(column);
@@ -176,6 +189,7 @@ fn forward_column(column: [i32; 8], descale: u32, even: impl Fn(i32) -> i32) -> 
     ]
 }
 
+#[expect(clippy::inline_always, reason = "called, it would not be done to several columns at once")]
 #[inline(always)]
 fn wrapping([in0, in1, in2, in3, in4, in5, in6, in7]: [i32; 8]) -> [Wrapping<i32>; 8] {
     [
