@@ -6,12 +6,14 @@
 pub mod columns;
 pub mod image;
 pub mod number;
+pub mod perturbation;
 pub mod rules;
 
 use crate::tensor::Datatype;
 pub use columns::Column;
 use image::ImageSpec;
 use number::bound_if_any;
+pub use perturbation::PerturbationSpec;
 use rules::Rule;
 use serde::{Deserialize, Serialize};
 
@@ -114,29 +116,6 @@ pub enum Meaning {
     Logits,
     /// A feature vector.
     Embedding,
-}
-
-/// One perturbed copy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum PerturbationSpec {
-    /// Fewer grey levels (feature squeezing, Xu et al., NDSS 2018), for values in 0..1.
-    BitDepth {
-        /// Bits that remain, 1 to 8.
-        bits: u32,
-    },
-    /// Median of a square window over the last two dimensions (same paper).
-    Median {
-        /// Side of the window in pixels, 2 or 3.
-        window: usize,
-    },
-    /// Gaussian noise in units of each column's `jitter`.
-    Jitter {
-        /// Multiple of the column's standard deviation.
-        scale: f64,
-    },
-    /// Each column rounded to its `step`.
-    Round {},
 }
 
 /// Why a contract cannot be served.
@@ -311,31 +290,6 @@ impl OutputSpec {
         check_shape(at, &self.shape)?;
         let readable = self.meaning.is_none() || self.datatype == Datatype::Fp32;
         require(readable, &format!("{at}.meaning"), "only an FP32 output can be evidence")
-    }
-}
-
-impl PerturbationSpec {
-    fn check(&self, at: &str, inputs: &[InputSpec]) -> Result<(), ContractError> {
-        let mut reals = inputs.iter().filter(|input| input.datatype == Datatype::Fp32);
-        let (Some(input), None) = (reals.next(), reals.next()) else {
-            return require(false, at, "there must be exactly one FP32 input: the one that is perturbed");
-        };
-        match self {
-            Self::BitDepth { bits } => {
-                require((1..=8).contains(bits), &format!("{at}.bits"), "1 to 8")?;
-                let unit = input.minimum == Some(0.0) && input.maximum == Some(1.0);
-                require(unit, at, "the input needs `minimum = 0` and `maximum = 1`")
-            }
-            Self::Median { window } => {
-                require((2..=3).contains(window), &format!("{at}.window"), "2 or 3")?;
-                require(input.shape.len() >= 3, at, "the FP32 input is no image")
-            }
-            Self::Jitter { scale } => {
-                require(scale.is_finite() && *scale > 0.0, &format!("{at}.scale"), "more than 0")?;
-                require(!input.columns.is_empty(), at, "the FP32 input has no `columns`")
-            }
-            Self::Round {} => require(!input.columns.is_empty(), at, "the FP32 input has no `columns`"),
-        }
     }
 }
 

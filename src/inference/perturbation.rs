@@ -1,11 +1,17 @@
 //! How an input is changed a little, to see whether the model's answer holds.
 
 pub mod bit_depth;
+pub mod blur;
 pub mod jitter;
+pub mod jpeg;
+pub mod log_noise;
 pub mod median;
+pub mod noise;
+pub mod rotate;
 pub mod round;
+pub mod shift;
 
-use crate::contract::{Contract, PerturbationSpec};
+use crate::contract::{Contract, InputSpec, PerturbationSpec};
 use crate::tensor::Datatype;
 use aws_lc_rs::hmac;
 
@@ -29,15 +35,33 @@ pub trait Perturbation: Send + Sync {
 pub fn of(contract: &Contract) -> Vec<Box<dyn Perturbation>> {
     let first = contract.inputs.iter().enumerate().find(|(_, spec)| spec.datatype == Datatype::Fp32);
     let Some((input, spec)) = first else { return Vec::new() };
+    let (columns, plane, range) = (&spec.columns, spec.plane(), range(spec));
     let built = contract.perturbations.iter().map(|wanted| -> Box<dyn Perturbation> {
         match *wanted {
             PerturbationSpec::BitDepth { bits } => Box::new(bit_depth::BitDepth::new(input, bits)),
-            PerturbationSpec::Median { window } => Box::new(median::Median::new(input, spec.plane(), window)),
-            PerturbationSpec::Jitter { scale } => Box::new(jitter::Jitter::new(input, &spec.columns, scale)),
-            PerturbationSpec::Round {} => Box::new(round::Round::new(input, &spec.columns)),
+            PerturbationSpec::Median { window } => Box::new(median::Median::new(input, plane, window)),
+            PerturbationSpec::Jpeg { quality, shift } => {
+                Box::new(jpeg::Jpeg::new(input, &spec.shape, quality, shift))
+            }
+            PerturbationSpec::Blur { sigma } => Box::new(blur::Blur::new(input, plane, range, sigma)),
+            PerturbationSpec::Noise { sigma } => Box::new(noise::Noise::new(input, range, sigma)),
+            PerturbationSpec::Shift { x, y } => Box::new(shift::Shift::new(input, plane, x, y)),
+            PerturbationSpec::Rotate { degrees } => {
+                Box::new(rotate::Rotate::new(input, plane, range, degrees))
+            }
+            PerturbationSpec::Jitter { scale } => Box::new(jitter::Jitter::new(input, columns, scale)),
+            PerturbationSpec::LogNoise { sigma } => Box::new(log_noise::LogNoise::new(input, columns, sigma)),
+            PerturbationSpec::Round {} => Box::new(round::Round::new(input, columns)),
         }
     });
     built.collect()
+}
+
+/// The least and the largest value of the input; infinities where the contract has no bound.
+fn range(spec: &InputSpec) -> (f32, f32) {
+    #[expect(clippy::cast_possible_truncation, reason = "the contract rounded bounds to FP32")]
+    let bound = |bound: f64| bound as f32;
+    (spec.minimum.map_or(f32::NEG_INFINITY, bound), spec.maximum.map_or(f32::INFINITY, bound))
 }
 
 /// What makes random copies unpredictable to callers and repeatable to us.
@@ -77,15 +101,4 @@ pub fn seed_of_copy(row_seed: u64, copy: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_has_one_seed_under_one_secret_and_another_under_another() {
-        let (secret, other) = (Secret::new(&[1; 32]), Secret::new(&[2; 32]));
-        assert_eq!(secret.seed(&[1.0, 2.0]), secret.seed(&[1.0, 2.0]));
-        assert_ne!(secret.seed(&[1.0, 2.0]), secret.seed(&[1.0, 2.000_001]));
-        assert_ne!(secret.seed(&[1.0, 2.0]), other.seed(&[1.0, 2.0]));
-        assert_ne!(seed_of_copy(7, 0), seed_of_copy(7, 1));
-    }
-}
+mod tests;

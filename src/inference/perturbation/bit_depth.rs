@@ -25,8 +25,11 @@ impl Perturbation for BitDepth {
     }
 
     fn perturb(&self, row: &[f32], _seed: u64, out: &mut [f32]) {
+        /// Added to it, a number of 0..=255 is rounded to a whole one, ties to even. `round_ties_even` would call a
+        /// function for every value on processors without SSE4.
+        const WHOLE: f32 = 12_582_912.0;
         for (out, value) in out.iter_mut().zip(row) {
-            *out = (value * self.levels).round_ties_even() / self.levels;
+            *out = (value * self.levels + WHOLE - WHOLE) / self.levels;
         }
     }
 }
@@ -40,5 +43,16 @@ mod tests {
         let mut out = [9.0; 4];
         BitDepth::new(0, 1).perturb(&[0.0, 0.49, 0.5, 0.51], 0, &mut out);
         assert_eq!(out, [0.0, 0.0, 0.0, 1.0]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rounds_as_the_standard_library_does(bits in 1_u32..=8, value in 0.0_f32..=1.0) {
+            #[expect(clippy::cast_precision_loss, reason = "at most 255")]
+            let levels = ((1 << bits) - 1) as f32;
+            let mut out = [9.0];
+            BitDepth::new(0, bits).perturb(&[value], 0, &mut out);
+            proptest::prop_assert_eq!(out[0], (value * levels).round_ties_even() / levels);
+        }
     }
 }

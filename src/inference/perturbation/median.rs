@@ -22,7 +22,7 @@ impl Median {
         Self { input, height, width, window }
     }
 
-    fn filter(&self, plane: &[f32], out: &mut [f32]) {
+    fn filter(&self, plane: &[f32], out: &mut [f32], sorted: &mut [Vec<f32>; 3]) {
         let row_at = |y: usize| plane.chunks_exact(self.width).nth(y).unwrap_or_default();
         for (y, out) in out.chunks_exact_mut(self.width).enumerate() {
             let above = row_at(y.saturating_sub(1));
@@ -31,7 +31,8 @@ impl Median {
                 upper_median_of_4(above, here, out);
             } else {
                 let below = row_at((y + 1).min(self.height.saturating_sub(1)));
-                median_of_9(above, here, below, out);
+                sort_columns(above, here, below, sorted);
+                median_of_9(sorted, out);
             }
         }
     }
@@ -48,8 +49,11 @@ impl Perturbation for Median {
             out.copy_from_slice(row);
             return;
         }
+        // A row and a pixel on both sides of it.
+        let length = if self.window == 2 { 0 } else { self.width.saturating_add(2) };
+        let mut sorted = [vec![0.0; length], vec![0.0; length], vec![0.0; length]];
         for (plane, out) in row.chunks_exact(area).zip(out.chunks_exact_mut(area)) {
-            self.filter(plane, out);
+            self.filter(plane, out, &mut sorted);
         }
     }
 }
@@ -66,26 +70,39 @@ fn upper_median_of_4(above: &[f32], here: &[f32], out: &mut [f32]) {
     }
 }
 
-fn median_of_9(above: &[f32], here: &[f32], below: &[f32], out: &mut [f32]) {
-    let column = |x: usize| {
-        let at = |row: &[f32]| row.get(x).copied().unwrap_or(0.0);
-        sort3(at(above), at(here), at(below))
-    };
-    let last = out.len().saturating_sub(1);
-    let mut left = column(0);
-    let mut middle = left;
-    for (x, out) in out.iter_mut().enumerate() {
-        let right = column((x + 1).min(last));
-        // Median of nine from sorted columns: the median of (largest low, median middle, smallest high).
-        let low = left.0.max(middle.0).max(right.0);
-        let high = left.2.min(middle.2).min(right.2);
-        let centre = sort3(left.1, middle.1, right.1).1;
-        *out = sort3(low, centre, high).1;
-        left = middle;
-        middle = right;
+/// The least, middle and largest value of each column of three, the border's columns twice.
+fn sort_columns(above: &[f32], here: &[f32], below: &[f32], [lows, middles, highs]: &mut [Vec<f32>; 3]) {
+    let columns = above.iter().zip(here).zip(below);
+    let sorted = lows.iter_mut().zip(middles.iter_mut()).zip(highs.iter_mut()).skip(1);
+    for (((low, middle), high), ((above, here), below)) in sorted.zip(columns) {
+        (*low, *middle, *high) = sort3(*above, *here, *below);
+    }
+    for row in [lows, middles, highs] {
+        if let [border, middle @ .., other_border] = row.as_mut_slice()
+            && let (Some(first), Some(last)) = (middle.first(), middle.last())
+        {
+            (*border, *other_border) = (*first, *last);
+        }
     }
 }
 
+/// Of sorted columns, the median of nine is the median of (largest low, median middle, smallest high).
+fn median_of_9([lows, middles, highs]: &[Vec<f32>; 3], out: &mut [f32]) {
+    let neighbours = threes(lows).zip(threes(middles)).zip(threes(highs));
+    for (out, ((low, middle), high)) in out.iter_mut().zip(neighbours) {
+        let low = low.0.max(low.1).max(low.2);
+        let high = high.0.min(high.1).min(high.2);
+        *out = sort3(low, sort3(middle.0, middle.1, middle.2).1, high).1;
+    }
+}
+
+/// Each value with the two behind it.
+fn threes(row: &[f32]) -> impl Iterator<Item = (f32, f32, f32)> {
+    let from = |at: usize| row.get(at..).unwrap_or_default();
+    from(0).iter().zip(from(1)).zip(from(2)).map(|((one, two), three)| (*one, *two, *three))
+}
+
+#[inline]
 fn sort3(a: f32, b: f32, c: f32) -> (f32, f32, f32) {
     let (low, high) = (a.min(b), a.max(b));
     (low.min(c), low.max(high.min(c)), high.max(c))

@@ -5,8 +5,9 @@
 //! a chest must not reach a model. Here each bit of the image data must be there, mean something, and be used. It also
 //! asks the clock in each row of blocks, which a crate's decoder does not.
 
+pub(crate) mod colour;
 mod cursor;
-mod dct;
+pub(crate) mod dct;
 mod frame;
 mod huffman;
 mod lossless;

@@ -1,8 +1,9 @@
 //! What are the pixels, when components are sampled more coarsely and are not red, green and blue?
 //!
 //! Upsampling and colour are those of libjpeg, with the same rounding: triangle filters where a component has half
-//! the samples across, down, or both (`jdsample.c`), repetition elsewhere, and BT.601 in 16 bits (`jdcolor.c`).
+//! the samples across, down, or both (`jdsample.c`), repetition elsewhere, and colour as in `colour`.
 
+use super::colour;
 use super::dct::Block;
 use super::frame::{Component, Frame};
 use crate::intake::image::{Budget, ImageError};
@@ -21,7 +22,7 @@ impl Level for u8 {
 
     #[inline]
     fn around_half(level: i32) -> Self {
-        clamped(level.wrapping_add(128))
+        colour::clamped(level.wrapping_add(128))
     }
 }
 
@@ -33,11 +34,6 @@ impl Level for u16 {
     fn around_half(level: i32) -> Self {
         Self::try_from(level.wrapping_add(2048).clamp(0, 4095)).unwrap_or(0)
     }
-}
-
-#[inline]
-fn clamped(level: i32) -> u8 {
-    level.clamp(0, 255).to_le_bytes()[0]
 }
 
 /// The levels of a component, up to full MCUs.
@@ -109,7 +105,7 @@ pub(super) fn rgb(
         let [one, two, three] = &rows;
         let pixels = one.iter().zip(two).zip(three).take(frame.width);
         if ycc {
-            all.extend(pixels.flat_map(|((y, cb), cr)| to_rgb(*y, *cb, *cr)));
+            all.extend(pixels.flat_map(|((y, cb), cr)| colour::to_rgb([*y, *cb, *cr])));
         } else {
             all.extend(pixels.flat_map(|((r, g), b)| [*r, *g, *b]));
         }
@@ -128,21 +124,10 @@ pub(super) fn convert(pixels: &mut [u8], budget: &Budget) -> Result<(), ImageErr
         budget.on_time()?;
         for pixel in pixels {
             let [y, cb, cr] = *pixel;
-            *pixel = to_rgb(y, cb, cr);
+            *pixel = colour::to_rgb([y, cb, cr]);
         }
     }
     Ok(())
-}
-
-/// BT.601 as JFIF has it (`jdcolor.c`, factors x 2^16).
-#[inline]
-fn to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
-    let half = 1 << 15;
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = y + ((91881 * cr + half) >> 16);
-    let green = y + ((-22554 * cb - 46802 * cr + half) >> 16);
-    let blue = y + ((116_130 * cb + half) >> 16);
-    [clamped(red), clamped(green), clamped(blue)]
 }
 
 /// A row of the image from a plane that has one sample for `ratio` of it.
