@@ -9,7 +9,7 @@ mod names;
 mod rename;
 mod wire;
 
-pub use names::{each_name, real_inputs};
+pub use names::{each_name, each_of_node, real_inputs};
 
 use super::scan::{ScanError, scan};
 use crate::proto::onnx::{GraphProto, ModelProto, StringStringEntryProto, ValueInfoProto};

@@ -1,7 +1,10 @@
 //! Which names does a graph use: of values, and of the functions that its operations call?
 
 use super::{GraphError, domain};
-use crate::proto::onnx::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::proto::onnx::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
+    ValueInfoProto,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The inputs that a caller gives: not those that are initializers too (the format up to IR version 3).
@@ -14,7 +17,7 @@ pub fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
 /// The names of constants.
 pub(super) fn initializers(graph: &GraphProto) -> impl Iterator<Item = &str> {
     let sparse = graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
-    graph.initializer.iter().chain(sparse).map(|tensor| tensor.name())
+    graph.initializer.iter().chain(sparse).map(TensorProto::name)
 }
 
 /// Every name of a value that stands in the graph, also in graphs inside of it: nested as deeply as prost decodes.
@@ -26,8 +29,8 @@ pub fn each_name(graph: &GraphProto, see: &mut dyn FnMut(&str)) {
     graph.node.iter().for_each(|node| each_of_node(node, see));
 }
 
-/// Those of an operation.
-pub(super) fn each_of_node(node: &NodeProto, see: &mut dyn FnMut(&str)) {
+/// Those of an operation, with those of the graphs in its attributes.
+pub fn each_of_node(node: &NodeProto, see: &mut dyn FnMut(&str)) {
     node.input.iter().chain(&node.output).for_each(|name| see(name));
     for inner in graphs(node) {
         each_name(inner, see);
@@ -59,7 +62,7 @@ pub(super) fn keep_what_is_needed(graph: &mut GraphProto, wanted: &str) {
     let mut at = 0..;
     graph.node.retain(|_| at.next().is_some_and(|at| runs.contains(&at)));
     graph.initializer.retain(|tensor| needed.contains(tensor.name()));
-    let name = |sparse: &crate::proto::onnx::SparseTensorProto| {
+    let name = |sparse: &SparseTensorProto| {
         sparse.values.as_ref().map(|values| values.name().to_owned()).unwrap_or_default()
     };
     graph.sparse_initializer.retain(|sparse| needed.contains(&name(sparse)));

@@ -46,7 +46,9 @@ impl<'a> Renaming<'a> {
         for annotation in &mut graph.quantization_annotation {
             let TensorAnnotation { tensor_name, quant_parameter_tensor_names } = annotation;
             optional(tensor_name, kept);
-            quant_parameter_tensor_names.iter_mut().for_each(|entry| optional(&mut entry.value, kept));
+            for entry in quant_parameter_tensor_names {
+                optional(&mut entry.value, kept);
+            }
         }
         graph.node.iter_mut().for_each(|node| self.node(node, kept));
     }
@@ -101,7 +103,7 @@ impl<'a> Renaming<'a> {
 /// What of the shared names an inner graph does not have itself.
 fn visible(inner: &GraphProto, kept: &Kept) -> Kept {
     let mut kept = kept.clone();
-    let defined = inner.input.iter().map(|info| info.name());
+    let defined = inner.input.iter().map(ValueInfoProto::name);
     let computed = inner.node.iter().flat_map(|node| &node.output).map(String::as_str);
     for name in defined.chain(super::names::initializers(inner)).chain(computed) {
         kept.remove(name);

@@ -5,7 +5,7 @@ use crate::provenance::graph::wire;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorSet};
 
 /// A message with something in every field, in the order in which prost writes them; of a `oneof` the one whose turn
 /// it is. Below `depth`, fields that are messages are left out.
@@ -19,20 +19,20 @@ fn filled(root: &DescriptorProto, name: &str, depth: usize, turn: i32) -> Vec<u8
     // A `oneof` stands where its first member would.
     let first = |field: &&FieldDescriptorProto| {
         let members = message.field.iter().filter(|other| other.oneof_index == field.oneof_index);
-        let members = members.map(|other| other.number());
+        let members = members.map(FieldDescriptorProto::number);
         members.filter(|_| field.oneof_index.is_some()).min().unwrap_or(field.number())
     };
     fields.sort_by_key(first);
     let mut bytes = Vec::new();
     for field in fields {
         let members = message.field.iter().filter(|other| other.oneof_index == field.oneof_index);
-        let members: Vec<_> = members.map(|other| other.number()).collect();
+        let members: Vec<_> = members.map(FieldDescriptorProto::number).collect();
         let chosen = usize::try_from(turn).unwrap() % members.len();
         if field.oneof_index.is_some() && members[chosen] != field.number() {
             continue;
         }
         let tag = u32::try_from(field.number()).unwrap();
-        let packed = field.options.as_ref().is_some_and(|options| options.packed());
+        let packed = field.options.as_ref().is_some_and(FieldOptions::packed);
         let times = if field.label() == Label::Repeated && !packed { 2 } else { 1 };
         for _ in 0..times {
             let (wire, value) = match field.r#type() {
@@ -45,7 +45,15 @@ fn filled(root: &DescriptorProto, name: &str, depth: usize, turn: i32) -> Vec<u8
                 Type::Float => (WireType::ThirtyTwoBit, 1.5_f32.to_le_bytes().to_vec()),
                 Type::Double => (WireType::SixtyFourBit, 2.5_f64.to_le_bytes().to_vec()),
                 Type::Int32 | Type::Int64 | Type::Uint64 | Type::Enum => (WireType::Varint, vec![5]),
-                other => panic!("{other:?} is not in onnx.proto"),
+                Type::Fixed32
+                | Type::Fixed64
+                | Type::Sfixed32
+                | Type::Sfixed64
+                | Type::Bool
+                | Type::Group
+                | Type::Uint32
+                | Type::Sint32
+                | Type::Sint64 => panic!("not of a type that onnx.proto has: {field:?}"),
             };
             let wire = if packed { WireType::LengthDelimited } else { wire };
             encode_key(tag, wire, &mut bytes);
