@@ -1,10 +1,12 @@
 use super::*;
+use crate::inference::ort::Runtime;
 use crate::proto::onnx::tensor_shape_proto::{Dimension, dimension::Value as Dim};
 use crate::proto::onnx::type_proto::{Tensor, Value as Type};
 use crate::proto::onnx::{
     AttributeProto, DeviceConfigurationProto, FunctionProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto,
 };
+use std::path::Path;
 
 mod fields;
 mod hostile;
@@ -75,6 +77,19 @@ fn merged_of(primary: &ModelProto, twin: &ModelProto) -> Result<ModelProto, Grap
     let names = ["x".to_owned()];
     let merged = merge(&primary.encode_to_vec(), &twin.encode_to_vec(), &names, "logits")?;
     Ok(read(&merged).unwrap())
+}
+
+/// Bits of every output of a run, by name.
+fn run(model: &[u8], name: &str, shape: &[i64], values: &[f32]) -> BTreeMap<String, Vec<u32>> {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join(".onnxruntime/libonnxruntime.so.1.31.1");
+    let mut session = Runtime::load(&library).unwrap().open(model, 1).unwrap();
+    let input = ort::value::TensorRef::from_array_view((shape, values)).unwrap();
+    let outputs = session.run(ort::inputs![name => input]).unwrap();
+    let bits = |value: &ort::value::DynValue| {
+        let (_, values) = value.try_extract_tensor::<f32>().unwrap();
+        values.iter().map(|value| value.to_bits()).collect()
+    };
+    outputs.iter().map(|(name, value)| (name.to_owned(), bits(&value))).collect()
 }
 
 fn identity_as(domain: &str, name: &str) -> FunctionProto {

@@ -1,21 +1,6 @@
 //! Does a run of the merged graph give what runs of its two models give?
 
 use super::*;
-use crate::inference::ort::Runtime;
-use std::path::Path;
-
-/// Bits of every output of a run, by name.
-fn run(model: &[u8], name: &str, shape: &[i64], values: &[f32]) -> BTreeMap<String, Vec<u32>> {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join(".onnxruntime/libonnxruntime.so.1.31.1");
-    let mut session = Runtime::load(&library).unwrap().open(model, 1).unwrap();
-    let input = ort::value::TensorRef::from_array_view((shape, values)).unwrap();
-    let outputs = session.run(ort::inputs![name => input]).unwrap();
-    let bits = |value: &ort::value::DynValue| {
-        let (_, values) = value.try_extract_tensor::<f32>().unwrap();
-        values.iter().map(|value| value.to_bits()).collect()
-    };
-    outputs.iter().map(|(name, value)| (name.to_owned(), bits(&value))).collect()
-}
 
 /// Runs the two alone and as one.
 fn compare(primary: &[u8], twin: &[u8], (name, dims): (&str, &[i64]), wanted: &str) {
