@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     ours(&out, "inference", (".inference", "crate::proto"))?;
     ours(&out, "asepsis", (".asepsis.v1", "crate::proto::operations"))?;
+    models(&out)?;
     agent_of_the_tests(&out)
 }
 
@@ -34,6 +35,17 @@ fn ours(out: &Path, name: &str, (package, module): (&str, &str)) -> Result<(), B
         .extern_path(package, module)
         .out_dir(&services)
         .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// The messages of model files, and their descriptors, which tell what of a file is known.
+fn models(out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut compiled = protox::Compiler::new(["proto"])?;
+    compiled.open_file("onnx.proto")?;
+    std::fs::write(out.join("onnx.bin"), compiled.encode_file_descriptor_set())?;
+    // `Bytes` for weights: a slice of the file, not a copy of it.
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]).out_dir(out.join("messages")).compile_fds(compiled.file_descriptor_set())?;
     Ok(())
 }
 

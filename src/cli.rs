@@ -10,6 +10,7 @@ pub mod contract;
 pub mod demo;
 pub mod image;
 pub mod key;
+pub mod model;
 pub mod operations;
 pub mod schema;
 pub mod serve;
@@ -50,6 +51,9 @@ enum Command {
     /// Write or check a model's contract.
     #[command(subcommand)]
     Contract(contract::Command),
+    /// Merge a model and its twin into one graph, or make an int8 model of one.
+    #[command(subcommand)]
+    Model(model::Command),
     /// Say what is in an image file, and what a model sees of it.
     #[command(subcommand)]
     Image(image::Command),
@@ -117,6 +121,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Certs(command) => certs::run(command, out),
         Command::Key(command) => key::run(command, out),
         Command::Contract(command) => contract::run(command, out),
+        Command::Model(command) => model::run(command, out),
         Command::Image(command) => image::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),
         Command::Access(command) => access::run(command, out),

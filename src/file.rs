@@ -100,6 +100,14 @@ fn within(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It cannot be written; the old one stands.
 pub fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    replace_bytes(path, text.as_bytes(), mode)
+}
+
+/// As [`replace`], of a file that is no text.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_bytes(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let (temporary, mut file) = temporary(path, mode)?;
     let mut write = || {
         if let Ok(old) = path.metadata() {
@@ -108,7 +116,7 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
                 fchown(&file, Some(old.uid()), Some(old.gid()))?;
             }
         }
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };

@@ -20,3 +20,12 @@ pub mod operations {
     /// The compiled descriptors, for gRPC reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/asepsis.bin"));
 }
+
+pub mod onnx {
+    //! The messages of `proto/onnx.proto`: what a model file holds.
+
+    include!(concat!(env!("OUT_DIR"), "/messages/onnx.rs"));
+
+    /// The compiled descriptors, which tell what of a file is known.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/onnx.bin"));
+}

@@ -17,8 +17,13 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn no_input_of_the_corpora_breaks_what_holds_for_any_bytes() {
-    let targets: [(&str, Run); 4] =
-        [("request", run::request), ("dicom", run::dicom), ("png", run::png), ("jpeg", run::jpeg)];
+    let targets: [(&str, Run); 5] = [
+        ("request", run::request),
+        ("dicom", run::dicom),
+        ("png", run::png),
+        ("jpeg", run::jpeg),
+        ("onnx_graph", run::onnx_graph),
+    ];
     for (target, run) in targets {
         let (mut taken, mut refused) = (0, 0);
         for (path, bytes) in corpus(target) {

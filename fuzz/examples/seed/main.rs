@@ -4,6 +4,7 @@
 
 mod dicom;
 mod jpeg;
+mod onnx;
 mod png;
 mod request;
 #[path = "../../../src/intake/image/codestream/writer.rs"]
@@ -22,6 +23,7 @@ fn main() -> io::Result<()> {
     for (target, seeds) in [
         ("dicom", dicom::seeds()),
         ("jpeg", jpeg::seeds()),
+        ("onnx_graph", onnx::seeds()),
         ("png", png::seeds()),
         ("request", request::seeds()),
     ] {

@@ -11,6 +11,8 @@ use asepsis::intake::image::{Decoded, Wanted};
 use asepsis::intake::prepare::prepare;
 use asepsis::intake::{self, Received, parameters};
 use asepsis::proto::ModelInferRequest;
+use asepsis::proto::onnx::TensorProto;
+use asepsis::provenance::graph;
 use asepsis::reason::Reason;
 use asepsis::transport::Limits;
 use prost::Message;
@@ -176,4 +178,33 @@ pub fn png(bytes: &[u8]) -> bool {
 /// JPEG.
 pub fn jpeg(bytes: &[u8]) -> bool {
     image(bytes, ImageFormat::Jpeg)
+}
+
+/// Two model files behind the length of the first in four bytes, merged. Whether they were.
+pub fn onnx_graph(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return false };
+    let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
+    let (primary, twin) = rest.split_at(length);
+    let Ok(before) = graph::read(primary) else { return false };
+    let before = before.graph.expect("what is read has a graph");
+    let names: Vec<String> =
+        graph::real_inputs(&before).iter().map(|input| input.name().to_owned()).collect();
+    let merged = match graph::merge(primary, twin, &names, "logits") {
+        Ok(merged) => merged,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return false;
+        }
+    };
+    // The primary is what it was, and behind it everything is the twin's.
+    let after = graph::read(&merged).expect("what was written is read").graph.expect("with a graph");
+    assert!(after.node.starts_with(&before.node) && after.input == before.input);
+    assert!(after.initializer.starts_with(&before.initializer));
+    let (outputs, added) = after.output.split_at(before.output.len());
+    assert!(outputs == before.output && added.len() == 1 && added[0].name() == "twin/logits");
+    let made = after.node[before.node.len()..].iter().flat_map(|node| &node.output);
+    let mut stored = after.initializer[before.initializer.len()..].iter().map(TensorProto::name);
+    assert!(made.into_iter().all(|name| name.is_empty() || name.starts_with(graph::PREFIX)));
+    assert!(stored.all(|name| name.is_empty() || name.starts_with(graph::PREFIX)));
+    true
 }
