@@ -2,8 +2,12 @@
 
 Where the two disagree, somebody may have bent the input to one of them (prediction inconsistency, arXiv 2506.03765). So a
 twin shares neither weights nor architecture nor augmentation with its primary. It is never distilled from it: a
-student learns its teacher's weaknesses too.
+student learns its teacher's weaknesses too. Instead it sees training inputs that were attacked against the primary, under
+their true labels, as in ensemble adversarial training (Tramer et al., ICLR 2018): an attack on the primary should not
+carry over. Against an attacker who knows the twin this buys nothing.
 """
+
+from functools import partial
 
 import training  # first: it sets the number of threads
 import jax
@@ -13,6 +17,7 @@ import onnx
 from jax import lax
 from onnx import compose, numpy_helper
 
+import attacks
 import export
 
 # -- the network of the image twins -----------------------------------------------------------------------------------
@@ -114,6 +119,65 @@ def primary_cnn(path):
         "embed": {"w": side_channels.reshape(dense.shape), "b": weights["dense.b"]},
         "head": {"w": weights["logits.w"], "b": weights["logits.b"]},
     }
+
+
+def primary_mlp(path):
+    """Weights of a primary that `export.save_mlp` wrote with one hidden layer, for `training.mlp` on standardised rows."""
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in onnx.load(path).graph.initializer}
+    return [{"w": weights[f"{layer}.w"], "b": weights[f"{layer}.b"]} for layer in ("dense0", "logits")]
+
+
+@partial(jax.jit, static_argnames=("mirror", "least", "most"))
+def attacked(params, key, x, label, mirror, least, most):
+    """Images [n, 28, 28, 1], moved a little as in training and then attacked against a primary `training.cnn`.
+
+    Each with its own bound, log-uniform in least..most of the grey scale, and its own attack: PGD of 8 steps in the
+    L-infinity norm (3 of 5) or in L2 with the bound times 14, half the diagonal of the image; a quarter stops at the first step.
+    """
+    keys = jax.random.split(key, 5)
+    each = (len(x), 1, 1, 1)
+    x = training.random_affine(keys[0], x, 12, 0.1, 2.0, flip=mirror)
+    bound = least * (most / least) ** jax.random.uniform(keys[1], each)
+    euclidean = jax.random.uniform(keys[2], each) < 0.4
+    single = jax.random.uniform(keys[3], each) < 0.25
+    start = bound * jax.random.uniform(keys[4], x.shape, minval=-1.0)
+    moved = jnp.clip(jnp.where(euclidean | single, x, x + start), 0, 1)
+    for step in range(8):
+        gradient = attacks.loss_gradient(training.cnn, params, moved, label)
+        size = jnp.where(single, bound, bound / 4)
+        square = jnp.clip(moved + size * jnp.sign(gradient), x - bound, x + bound)
+        ahead = moved + 14 * size * gradient / length(gradient) - x
+        ball = x + ahead * jnp.minimum(1, 14 * bound / length(ahead))
+        further = jnp.clip(jnp.where(euclidean, ball, square), 0, 1)
+        moved = jnp.where(single & (step > 0), moved, further)
+    return moved
+
+
+def length(x):
+    """L2 norm of each image, never 0."""
+    return jnp.sqrt((x**2).sum((1, 2, 3), keepdims=True)) + 1e-9
+
+
+def attacked_copies(params, x, label, *, copies, seed, mirror, least, most):
+    """uint8 [copies, n, 28, 28, 1]: `attacked` again and again over images x [n, 28, 28, 1], rounded to 8 bits."""
+    key, result = jax.random.key(seed), []
+    for _ in range(copies):
+        for rows in np.array_split(np.arange(len(x)), max(1, len(x) // 500)):
+            key, now = jax.random.split(key)
+            moved = attacked(params, now, x[rows], label[rows], mirror, least, most)
+            result.append(np.round(np.asarray(moved) * 255).astype(np.uint8))
+    return np.concatenate(result).reshape(copies, *x.shape)
+
+
+def clean_or_attacked(key, rows, x, copies, share, mirror):
+    """Images of the numbered rows: a share of them one of the attacked copies, the others moved a little."""
+    pick, which, flip, move = jax.random.split(key, 4)
+    each = (len(rows), 1, 1, 1)
+    bad = copies[jax.random.randint(which, (len(rows),), 0, len(copies)), rows] / 255.0
+    if mirror:
+        bad = jnp.where(jax.random.uniform(flip, each) < 0.5, bad[:, :, ::-1], bad)
+    clean = training.random_affine(move, x[rows], 12, 0.1, 2.0, flip=mirror)
+    return jnp.where(jax.random.uniform(pick, each) < share, bad, clean)
 
 
 def random_blur_and_noise(key, x, blurred, noise):
