@@ -60,6 +60,7 @@ def save_contract(path, name, description, input_name, input_lines, outputs, per
     lines = ["# what version 1 of this model accepts, publishes and is checked with; written by train.py"]
     lines += [f'name = "{name}"', 'version = "1"', f'description = "{description}"']
     lines += ["batch_max = 256             # rows a run may hold: client rows x (1 + copies)", 'labels = "labels.txt"']
+    lines += ['twin = "twin.onnx"          # answers beside the model, in the same run; written by train_twin.py']
     lines += ["", "[[inputs]]", f'name = "{input_name}"', 'datatype = "FP32"', *input_lines]
     for output, width in outputs:
         published = output == "probabilities"
