@@ -7,7 +7,10 @@
 //! as long as traffic and calibration data are exchangeable.
 
 pub mod artefact;
+pub mod beta;
+pub mod promise;
 pub mod reference;
+pub mod resample;
 
 pub use artefact::{Artefact, ArtefactError, Binding};
 

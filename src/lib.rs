@@ -27,6 +27,7 @@ pub mod provenance;
 pub mod catalog;
 pub mod audit;
 pub mod refusal;
+pub mod incident;
 pub mod telemetry;
 pub mod guard;
 

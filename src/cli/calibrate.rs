@@ -1,5 +1,7 @@
 //! `asepsis calibrate`: measures clean data with a model's detectors and writes its `calibration.json`.
 
+pub mod report;
+
 use super::Failure;
 use crate::calibration::{Calibration, calibrate};
 use crate::catalog::Loader;
