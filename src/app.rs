@@ -115,6 +115,8 @@ pub fn loader(config: &Config) -> Result<Loader, StartError> {
         intra_threads: config.models.intra_threads,
         detection: config.detection,
         policy: config.policy,
+        policies: config.models.policy.clone(),
+        site: config.models.site.clone(),
     })
 }
 

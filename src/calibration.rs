@@ -1,10 +1,11 @@
 //! How rare would a score like this be in clean traffic? Scores become one conformal p-value.
 //!
 //! Split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005; Lei et al., JASA
-//! 2018): the calibration data are cut in two. One third gives each detector its reference; all scores of a
-//! row are fused into one, the maximum of -log p; the other two thirds rank that fused score. So the detectors
-//! together are ONE score, and a threshold alpha on its p-value holds false alarms to alpha in expectation
-//! as long as traffic and calibration data are exchangeable.
+//! 2018): the calibration data are cut in two. One third gives each detector its reference and the cascade its
+//! gate; all scores of a row are fused into one, a sum that grows with every rare score (ADR 14), over the detectors
+//! the cascade asks for that row; the other two thirds rank that fused score. So the detectors, and where the cascade stops asking, are
+//! together ONE score, and a threshold alpha on its p-value holds false alarms to alpha in expectation as long as
+//! traffic and calibration data are exchangeable.
 
 pub mod artefact;
 pub mod beta;
@@ -12,10 +13,10 @@ pub mod promise;
 pub mod reference;
 pub mod resample;
 
-pub use artefact::{Artefact, ArtefactError, Binding};
+pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked};
 
 use crate::detection::{Detector, Score};
-use reference::Reference;
+use reference::{Reference, quantile};
 use std::collections::BTreeMap;
 
 /// What the detectors together say of one row.
@@ -44,71 +45,199 @@ impl Evidence {
     }
 }
 
+/// Scores of several detectors as one: the sum of the squares by which -log p of each exceeds 1. What is no rarer than
+/// one in e counts nothing, so that many detectors that see nothing do not drown the one that does; squares let one
+/// that is certain outweigh several that are not; and a further detector can only add.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fused {
+    sum: f64,
+    most: f64,
+    loudest: Detector,
+}
+
+impl Fused {
+    /// Of one score that is so rare (-log p) in its detector's reference.
+    fn of(rarity: f64, loudest: Detector) -> Self {
+        Self { sum: (rarity - 1.0).max(0.0).powi(2), most: rarity, loudest }
+    }
+
+    /// How much all of them say.
+    #[must_use]
+    pub fn sum(self) -> f64 {
+        self.sum
+    }
+
+    /// Both.
+    fn and(self, other: Self) -> Self {
+        let louder = if other.most > self.most { other } else { self };
+        Self { sum: self.sum + other.sum, ..louder }
+    }
+}
+
+/// How a calibration is used; each is a choice of policy, and moves the ranks with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Use {
+    /// Share of clean rows whose answer leaves after the first run.
+    pub exit_share: f64,
+    /// Whether a row is ranked among rows of its predicted class alone (Mondrian conformal prediction).
+    pub per_class: bool,
+}
+
 /// References of every detector and of their fusion, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Calibration {
-    references: Vec<(Detector, Reference)>,
-    fused: Vec<f64>,
+    early: Vec<(Detector, Reference)>,
+    late: Vec<(Detector, Reference)>,
+    /// Rows whose fused score is larger after the first run are in doubt.
+    gate: f64,
+    fused: Ranks,
+}
+
+/// Fused scores of clean rows, ascending.
+#[derive(Clone, Debug)]
+enum Ranks {
+    All(Vec<f64>),
+    OfClass(BTreeMap<usize, Vec<f64>>),
 }
 
 impl Calibration {
-    /// From an artefact that was checked, for the detectors that run.
+    /// From an artefact that was checked, for the detectors that run: those of the first run, and those of the
+    /// second.
     ///
     /// # Errors
     /// One of them was not calibrated.
-    pub fn new(artefact: &Artefact, detectors: &[Detector]) -> Result<Self, ArtefactError> {
-        let mut references = Vec::with_capacity(detectors.len());
-        let mut columns = Vec::with_capacity(detectors.len());
-        for name in detectors {
-            let scores = (artefact.references.get(name), artefact.ranked.get(name));
-            let (Some(reference), Some(column)) = scores else {
-                return Err(ArtefactError::Uncalibrated(String::from(*name)));
+    pub fn new(
+        artefact: &Artefact,
+        early: &[Detector],
+        late: &[Detector],
+        usage: Use,
+    ) -> Result<Self, ArtefactError> {
+        let references = |detectors: &[Detector]| {
+            let reference = |name: &Detector| {
+                let scores = artefact.references.get(name);
+                let scores = scores.ok_or_else(|| ArtefactError::Uncalibrated(String::from(*name)))?;
+                Ok((*name, Reference::new(scores)))
             };
-            references.push((*name, Reference::new(reference)));
-            columns.push((*name, column));
+            detectors.iter().map(reference).collect::<Result<Vec<_>, ArtefactError>>()
+        };
+        let unusable = |what: &str| ArtefactError::Unusable(what.into());
+        let mut calibration = Self {
+            early: references(early)?,
+            late: references(late)?,
+            gate: f64::NEG_INFINITY,
+            fused: Ranks::All(Vec::new()),
+        };
+        if calibration.late.is_empty() || calibration.early.is_empty() {
+            // One run asks them all, or the first has nothing to say: every row is asked to the end.
+        } else {
+            let early = fuse_columns(&artefact.references, &calibration.early);
+            let mut early = early.ok_or_else(|| unusable("references"))?;
+            early.sort_by(f64::total_cmp);
+            calibration.gate = quantile(&early, usage.exit_share);
         }
-        let mut fused = Vec::with_capacity(artefact.rows_ranked());
-        for row in 0..artefact.rows_ranked() {
-            let score =
-                |(name, column): &(Detector, &Vec<f64>)| Some((*name, Score::new(*column.get(row)?)?));
-            let scores: Option<Vec<_>> = columns.iter().map(score).collect();
-            let row = scores.and_then(|scores| fuse(&references, &scores));
-            fused.push(row.ok_or_else(|| ArtefactError::Unusable("ranked".into()))?.0);
-        }
-        fused.sort_by(f64::total_cmp);
-        Ok(Self { references, fused })
+        let fused = calibration.fuse_ranked(artefact).ok_or_else(|| unusable("ranked"))?;
+        calibration.fused = Ranks::new(fused, artefact, usage.per_class);
+        Ok(calibration)
     }
 
-    /// Fuses the scores of one row and ranks the result; `None` unless there is exactly one score for each
-    /// reference.
+    /// Fuses the scores of the first run; `None` unless there is exactly one for each of its references. Without
+    /// any such detector nothing is rare yet.
     #[must_use]
-    pub fn evidence(&self, scores: &[(Detector, Score)]) -> Option<Evidence> {
-        let (fused, loudest) = fuse(&self.references, scores)?;
-        Some(Evidence { p_value: conformal_p(&self.fused, fused), loudest })
+    pub fn early(&self, scores: &[(Detector, Score)]) -> Option<Option<Fused>> {
+        if self.early.is_empty() {
+            return scores.is_empty().then_some(None);
+        }
+        fuse(&self.early, scores).map(Some)
+    }
+
+    /// Whether a row is in doubt after its first run: the second is to be asked.
+    #[must_use]
+    pub fn is_open(&self, early: Option<Fused>) -> bool {
+        !self.late.is_empty() && early.is_none_or(|early| early.sum >= self.gate)
+    }
+
+    /// Adds the scores of the second run; `None` unless there is exactly one for each of its references.
+    #[must_use]
+    pub fn late(&self, early: Option<Fused>, scores: &[(Detector, Score)]) -> Option<Fused> {
+        let late = fuse(&self.late, scores)?;
+        Some(early.map_or(late, |early| early.and(late)))
+    }
+
+    /// The fused score of a row of which everything was measured, as the cascade comes to it; `None` where a score is
+    /// missing.
+    #[must_use]
+    pub fn cascade(&self, scores: &[(Detector, Score)]) -> Option<Fused> {
+        let of = |references: &[(Detector, Reference)]| {
+            let score =
+                |(wanted, _): &(Detector, Reference)| scores.iter().find(|(name, _)| name == wanted).copied();
+            references.iter().map(score).collect::<Option<Vec<_>>>()
+        };
+        let early = self.early(&of(&self.early)?)?;
+        if self.is_open(early) { self.late(early, &of(&self.late)?) } else { early }
+    }
+
+    /// Ranks a fused score, of a row of that predicted class; `None` for a class that no calibration row has,
+    /// where ranks are of classes.
+    #[must_use]
+    pub fn evidence(&self, fused: Fused, class: Option<usize>) -> Option<Evidence> {
+        let ascending = match &self.fused {
+            Ranks::All(ascending) => ascending,
+            Ranks::OfClass(classes) => classes.get(&class?)?,
+        };
+        Some(Evidence { p_value: conformal_p(ascending, fused.sum), loudest: fused.loudest })
+    }
+
+    /// How many clean rows rank a score: the fewest of any class, where ranks are of classes.
+    #[must_use]
+    pub fn rows_ranked(&self) -> usize {
+        match &self.fused {
+            Ranks::All(ascending) => ascending.len(),
+            Ranks::OfClass(classes) => classes.values().map(Vec::len).min().unwrap_or(0),
+        }
+    }
+
+    /// Share of clean rows whose answer leaves after the first run, among those that rank.
+    #[must_use]
+    pub fn exit_share(&self) -> f64 {
+        let ranks: Vec<&f64> = match &self.fused {
+            Ranks::All(ascending) => ascending.iter().collect(),
+            Ranks::OfClass(classes) => classes.values().flatten().collect(),
+        };
+        if self.late.is_empty() {
+            return 1.0;
+        }
+        let left = ranks.iter().filter(|fused| ***fused < self.gate).count();
+        as_f64(left) / as_f64(ranks.len().max(1))
+    }
+
+    /// The fused score of each row that ranks, as the cascade would have it.
+    fn fuse_ranked(&self, artefact: &Artefact) -> Option<Vec<f64>> {
+        let fused = (0..artefact.ranked.rows()).map(|row| {
+            let score =
+                |(name, column): (&Detector, &Vec<f64>)| Some((*name, Score::new(*column.get(row)?)?));
+            let scores: Option<Vec<_>> = artefact.ranked.scores.iter().map(score).collect();
+            self.cascade(&scores?).map(Fused::sum)
+        });
+        fused.collect()
     }
 }
 
-/// Makes an artefact of clean rows' scores: every third row for the references, the rest to be ranked, whose
-/// number alone bounds how fine a promise can be.
-///
-/// # Errors
-/// There are fewer than two rows, or rows differ in their detectors.
-pub fn calibrate(
-    binding: Binding,
-    dataset_sha256: String,
-    rows: &[Vec<(Detector, Score)>],
-) -> Result<Artefact, ArtefactError> {
-    let mut references: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
-    let mut ranked: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
-    for (i, row) in rows.iter().enumerate() {
-        let part = if i.is_multiple_of(3) { &mut references } else { &mut ranked };
-        for (detector, score) in row {
-            part.entry(*detector).or_default().push(score.value());
+impl Ranks {
+    fn new(fused: Vec<f64>, artefact: &Artefact, per_class: bool) -> Self {
+        if !per_class {
+            let mut all = fused;
+            all.sort_by(f64::total_cmp);
+            return Self::All(all);
         }
+        let mut classes: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (sum, class) in fused.into_iter().zip(&artefact.ranked.classes) {
+            classes.entry(*class).or_default().push(sum);
+        }
+        for ascending in classes.values_mut() {
+            ascending.sort_by(f64::total_cmp);
+        }
+        Self::OfClass(classes)
     }
-    let artefact = Artefact::new(binding, dataset_sha256, references, ranked);
-    artefact.check()?;
-    Ok(artefact)
 }
 
 /// The smallest p-value that `n` fused calibration scores can give.
@@ -117,20 +246,35 @@ pub fn finest_alpha(n: usize) -> f64 {
     1.0 / as_f64(n.saturating_add(1))
 }
 
-/// The maximum of -log p over all detectors, and whose it was.
-fn fuse(references: &[(Detector, Reference)], scores: &[(Detector, Score)]) -> Option<(f64, Detector)> {
+/// What all scores say together; `None` unless there is just one for each reference.
+fn fuse(references: &[(Detector, Reference)], scores: &[(Detector, Score)]) -> Option<Fused> {
     if scores.len() != references.len() {
         return None;
     }
-    let mut loudest: Option<(f64, Detector)> = None;
-    for (detector, reference) in references {
-        let (_, score) = scores.iter().find(|(name, _)| name == detector)?;
-        let rarity = reference.rarity(*score);
-        if loudest.is_none_or(|(most, _)| rarity > most) {
-            loudest = Some((rarity, *detector));
-        }
+    let mut all: Option<Fused> = None;
+    for (nth, (detector, reference)) in references.iter().enumerate() {
+        // They come in the same order, as a rule.
+        let beside = scores.get(nth).filter(|(name, _)| name == detector);
+        let (_, score) = beside.or_else(|| scores.iter().find(|(name, _)| name == detector))?;
+        let one = Fused::of(reference.rarity(*score), *detector);
+        all = Some(all.map_or(one, |all| all.and(one)));
     }
-    loudest
+    all
+}
+
+/// The fused score of each row of these columns.
+fn fuse_columns(
+    columns: &BTreeMap<Detector, Vec<f64>>,
+    references: &[(Detector, Reference)],
+) -> Option<Vec<f64>> {
+    let rows = columns.values().next().map_or(0, Vec::len);
+    let fused = (0..rows).map(|row| {
+        let score =
+            |(name, _): &(Detector, Reference)| Some((*name, Score::new(*columns.get(name)?.get(row)?)?));
+        let scores: Option<Vec<_>> = references.iter().map(score).collect();
+        fuse(references, &scores?).map(Fused::sum)
+    });
+    fused.collect()
 }
 
 /// (1 + number of calibration scores at least as large) / (n + 1); `ascending` is sorted.
@@ -146,34 +290,4 @@ fn as_f64(count: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_score_without_reference_or_a_reference_without_score_is_no_evidence() {
-        let references = vec![(Detector::Confidence, Reference::new(&[1.0, 2.0]))];
-        let score = |v| Score::new(v).unwrap();
-        assert!(fuse(&references, &[]).is_none());
-        assert!(fuse(&references, &[(Detector::Consistency(0), score(1.0))]).is_none());
-        assert!(fuse(&[], &[]).is_none());
-    }
-
-    #[test]
-    fn the_p_value_is_the_rank_and_a_tie_counts_against_alarm() {
-        let scores = [1.0, 2.0, 3.0];
-        assert_eq!(conformal_p(&scores, 0.5), 1.0);
-        assert_eq!(conformal_p(&scores, 3.0), 0.5);
-        assert_eq!(conformal_p(&scores, 3.5), 0.25);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn a_worse_score_never_has_a_larger_p_value(
-            mut scores in proptest::collection::vec(-10.0_f64..10.0, 1..50), a in -12.0_f64..12.0, b in -12.0_f64..12.0,
-        ) {
-            scores.sort_by(f64::total_cmp);
-            let (low, high) = (a.min(b), a.max(b));
-            proptest::prop_assert!(conformal_p(&scores, high) <= conformal_p(&scores, low));
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 pub mod load;
 pub mod repository;
 mod trial;
+mod twin;
 
 use crate::admission::rbac::{Grant, NO_MODEL};
 use crate::admission::{Admitted, Denial};
@@ -31,6 +32,29 @@ pub struct Catalog {
 
 /// A version that was opened, and what its caller may have of it.
 pub type Opened = (Arc<Served>, Grant);
+
+/// Whether every baseline is there, and can answer what is asked of the version that names it.
+///
+/// # Errors
+/// The first that cannot.
+fn baselines(shelf: &Shelf) -> Result<(), LoadError> {
+    for served in shelf.values().flat_map(BTreeMap::values) {
+        let contract = &served.contract;
+        let Some((name, version)) = contract.baseline() else { continue };
+        let label = format!("{}/{}", contract.name, contract.version);
+        let error = |problem: &str| LoadError::new(&label, format!("baseline {name}/{version} {problem}"));
+        let number = version.parse().ok();
+        let baseline = number.and_then(|number: u32| shelf.get(name)?.get(&number));
+        let baseline = baseline.ok_or_else(|| error("is not in the repository"))?;
+        if let Some(problem) = baseline.contract.cannot_stand_in_for(contract) {
+            return Err(error(problem));
+        }
+        if baseline.labels != served.labels {
+            return Err(error("has other labels"));
+        }
+    }
+    Ok(())
+}
 
 /// The model does not exist, or this caller may not know that it does: they look alike.
 #[must_use]
@@ -66,6 +90,9 @@ impl Catalog {
                 Err(error) => errors.push(error),
             }
         }
+        if errors.is_empty() {
+            errors = baselines(&shelf).err().into_iter().collect();
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -90,6 +117,13 @@ impl Catalog {
         let (number, served) = found.ok_or_else(not_for_you)?;
         let grant = caller.grant_for(name, Some(*number))?;
         Ok((Arc::clone(served), grant))
+    }
+
+    /// The version that answers where this one is not trusted.
+    #[must_use]
+    pub fn baseline(&self, served: &Served) -> Option<Arc<Served>> {
+        let (name, version) = served.contract.baseline()?;
+        Some(Arc::clone(self.shelf.load().get(name)?.get(&version.parse().ok()?)?))
     }
 
     /// Changes whenever a model is loaded or unloaded.
@@ -154,7 +188,10 @@ impl Catalog {
         if versions.is_empty() {
             return Err(LoadError::new(name, "no version on disk".into()));
         }
-        self.change(|shelf| shelf.insert(name.to_owned(), versions));
+        let mut next = Shelf::clone(&self.shelf.load());
+        next.insert(name.to_owned(), versions);
+        baselines(&next)?;
+        self.change(|shelf| *shelf = next);
         Ok(())
     }
 

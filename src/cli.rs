@@ -8,12 +8,14 @@ pub mod check;
 pub mod client;
 pub mod contract;
 pub mod demo;
+pub mod evaluate;
 pub mod image;
 pub mod key;
 pub mod model;
 pub mod operations;
 pub mod schema;
 pub mod serve;
+mod sets;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -59,6 +61,8 @@ enum Command {
     Image(image::Command),
     /// Measure clean data and write a model's calibration.
     Calibrate(calibrate::Args),
+    /// Say how often clean rows are let through and attacked ones noticed.
+    Evaluate(evaluate::Args),
     /// Explain what the access policy decides, or find what in it is probably not meant.
     #[command(subcommand)]
     Access(access::Command),
@@ -124,6 +128,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Model(command) => model::run(command, out),
         Command::Image(command) => image::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),
+        Command::Evaluate(args) => evaluate::run(args, out),
         Command::Access(command) => access::run(command, out),
         Command::Audit(command) => audit::run(command, out),
     }

@@ -13,6 +13,7 @@ pub use problem::{Place, Places, Problem, Problems};
 use crate::identity::jwt::KeySource;
 use document::Source;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
@@ -85,7 +86,7 @@ pub struct Access {
 }
 
 /// The models (`[models]`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Models {
     /// The directory that holds `NAME/VERSION/model.onnx`. Required.
@@ -94,6 +95,11 @@ pub struct Models {
     pub compute_threads: usize,
     /// Threads within one run.
     pub intra_threads: usize,
+    /// Whose calibration is used: `calibration-SITE.json`, made by `asepsis calibrate --site`. Empty: the one that
+    /// came with the model.
+    pub site: String,
+    /// What differs from `[policy]` for a model, by its name: `[models.policy.NAME]`.
+    pub policy: BTreeMap<String, crate::decision::Override>,
 }
 
 /// What runs the models (`[onnxruntime]`).
@@ -303,7 +309,13 @@ impl Default for Listen {
 
 impl Default for Models {
     fn default() -> Self {
-        Self { repository: PathBuf::new(), compute_threads: 0, intra_threads: 1 }
+        Self {
+            repository: PathBuf::new(),
+            compute_threads: 0,
+            intra_threads: 1,
+            site: String::new(),
+            policy: BTreeMap::new(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod columns;
 pub mod image;
 pub mod number;
+pub mod output;
 pub mod perturbation;
 pub mod rules;
 
@@ -13,6 +14,7 @@ use crate::tensor::Datatype;
 pub use columns::Column;
 use image::ImageSpec;
 use number::bound_if_any;
+pub use output::{Meaning, OutputSpec};
 pub use perturbation::PerturbationSpec;
 use rules::Rule;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,13 @@ pub struct Contract {
     /// File of class labels beside the contract, one a line in index order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// File of the twin beside the contract: a separately trained model of the same inputs, whose disagreement is
+    /// evidence (prediction inconsistency, arXiv 2506.03765).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
+    /// `NAME/VERSION` of the known-safe model that answers where policy falls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
     /// What a request must contain, in the model's order.
     pub inputs: Vec<InputSpec>,
     /// What the model answers, in the model's order.
@@ -88,36 +97,6 @@ pub struct InputSpec {
     pub image: Option<ImageSpec>,
 }
 
-/// One output tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OutputSpec {
-    /// The tensor's name.
-    pub name: String,
-    /// Its element type.
-    pub datatype: Datatype,
-    /// -1 (the batch) first, then fixed positive dimensions.
-    pub shape: Vec<i64>,
-    /// What the detectors may take it for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meaning: Option<Meaning>,
-    /// Whether callers may see it. What is not published stays evidence inside.
-    #[serde(default)]
-    pub publish: bool,
-}
-
-/// What an output says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Meaning {
-    /// Class probabilities, each row summing to 1.
-    Probabilities,
-    /// Unnormalised log-probabilities.
-    Logits,
-    /// A feature vector.
-    Embedding,
-}
-
 /// Why a contract cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ContractError {
@@ -149,10 +128,28 @@ impl Contract {
         Ok(contract)
     }
 
-    /// Rows in a run for each row of the client: itself and its copies.
+    /// Rows that one row of the client may cost: itself and its copies.
     #[must_use]
     pub fn rows_per_input(&self) -> usize {
         self.perturbations.len().saturating_add(1)
+    }
+
+    /// Rows in the first run for each row of the client: itself, and without a twin one copy.
+    #[must_use]
+    pub fn rows_in_first_run(&self) -> usize {
+        if self.twin.is_some() { 1 } else { self.rows_per_input().min(2) }
+    }
+
+    /// Index of the input that is perturbed: the one of FP32.
+    #[must_use]
+    pub fn perturbed_input(&self) -> Option<usize> {
+        self.inputs.iter().position(|input| input.datatype == Datatype::Fp32)
+    }
+
+    /// The model named as baseline, and its version.
+    #[must_use]
+    pub fn baseline(&self) -> Option<(&str, &str)> {
+        self.baseline.as_deref()?.split_once('/')
     }
 
     /// The most rows a client may send in one request.
@@ -167,16 +164,38 @@ impl Contract {
         self.outputs.iter().position(|output| output.meaning == Some(meaning))
     }
 
+    /// Why a model of this contract cannot answer in place of `other`: its inputs must be the same, bounds included, and
+    /// what is published.
+    #[must_use]
+    pub fn cannot_stand_in_for(&self, other: &Self) -> Option<&'static str> {
+        if self.inputs != other.inputs {
+            return Some("takes other inputs");
+        }
+        if self.client_rows_max() < other.client_rows_max() {
+            return Some("takes fewer rows (`batch_max`, less copies)");
+        }
+        let same =
+            |(at, output): (usize, &OutputSpec)| !output.publish || self.outputs.get(at) == Some(output);
+        let published = other.outputs.iter().enumerate().all(same);
+        if published { None } else { Some("publishes other outputs, or in another order") }
+    }
+
     fn check(&self) -> Result<(), ContractError> {
         require(is_name(&self.name), "name", "use letters, digits, `_`, `-` and `.`")?;
-        let version = self.version.parse::<u32>().is_ok_and(|v| v > 0 && v.to_string() == self.version);
-        require(version, "version", "a positive whole number without leading zeros")?;
+        require(is_version(&self.version), "version", "a positive whole number without leading zeros")?;
         require(!self.inputs.is_empty(), "inputs", "at least one")?;
         require(!self.outputs.is_empty(), "outputs", "at least one")?;
         require(self.client_rows_max() > 0, "batch_max", "at least 1 + the number of perturbations")?;
         require(self.outputs.iter().any(|o| o.publish), "outputs", "none is published")?;
-        let label_file = self.labels.as_deref().is_none_or(is_name);
-        require(label_file, "labels", "the name of a file beside the contract")?;
+        for (key, file) in [("labels", &self.labels), ("twin", &self.twin)] {
+            require(file.as_deref().is_none_or(is_name), key, "the name of a file beside the contract")?;
+        }
+        self.check_twin()?;
+        let other = |(name, version): (&str, &str)| {
+            is_name(name) && is_version(version) && (name, version) != (&self.name, &self.version)
+        };
+        let baseline = self.baseline.is_none() || self.baseline().is_some_and(other);
+        require(baseline, "baseline", "another model and its version, as in `NAME/VERSION`")?;
         for (i, input) in self.inputs.iter().enumerate() {
             let repeated = self.inputs.iter().take(i).any(|other| other.name == input.name);
             require(!repeated, &format!("inputs[{i}].name"), "given twice")?;
@@ -191,6 +210,16 @@ impl Contract {
             perturbation.check(&format!("perturbations[{i}]"), &self.inputs)?;
         }
         Ok(())
+    }
+
+    /// A twin is compared class by class.
+    fn check_twin(&self) -> Result<(), ContractError> {
+        let compared = self.outputs.iter().any(OutputSpec::has_classes);
+        require(
+            self.twin.is_none() || compared,
+            "twin",
+            "no output has the `meaning` by which a twin is compared",
+        )
     }
 }
 
@@ -273,26 +302,6 @@ impl InputSpec {
     }
 }
 
-impl OutputSpec {
-    /// Elements of one row.
-    #[must_use]
-    pub fn row_len(&self) -> usize {
-        row_len(&self.shape).unwrap_or(0)
-    }
-
-    /// Whether its columns are classes, which can be listed best first and labelled.
-    #[must_use]
-    pub fn has_classes(&self) -> bool {
-        matches!(self.meaning, Some(Meaning::Probabilities | Meaning::Logits))
-    }
-
-    fn check(&self, at: &str) -> Result<(), ContractError> {
-        check_shape(at, &self.shape)?;
-        let readable = self.meaning.is_none() || self.datatype == Datatype::Fp32;
-        require(readable, &format!("{at}.meaning"), "only an FP32 output can be evidence")
-    }
-}
-
 fn require(holds: bool, key: &str, problem: &str) -> Result<(), ContractError> {
     if holds {
         return Ok(());
@@ -318,6 +327,10 @@ const ROW_ELEMENTS_MAX: usize = 1 << 29;
 fn row_len(shape: &[i64]) -> Option<usize> {
     let dims = shape.iter().skip(1).map(|dim| usize::try_from(*dim).ok());
     dims.into_iter().try_fold(1_usize, |product, dim| product.checked_mul(dim?))
+}
+
+fn is_version(version: &str) -> bool {
+    version.parse::<u32>().is_ok_and(|number| number > 0 && number.to_string() == version)
 }
 
 fn is_name(name: &str) -> bool {

@@ -4,19 +4,96 @@ use crate::calibration::Evidence;
 use crate::reason::{Action, Reason};
 use serde::{Deserialize, Serialize};
 
-/// The thresholds, as promised false-alarm rates.
+/// What is done about the evidence, at which promised false-alarm rates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Share of clean rows whose answer may be withheld: a row is kept back when its p-value is at most this,
-    /// and a request when one of its rows is.
+    /// Share of clean rows whose answer may be kept back: a row is when its p-value is at most this, and a request
+    /// when one of its rows is.
     pub alpha: f64,
-    /// Share of clean rows whose answer may be flagged or withheld. At least `alpha`.
+    /// Share of clean rows whose answer may be flagged or kept back. At least `alpha`.
     pub alpha_flag: f64,
+    /// What is done at `alpha`.
+    pub on_anomaly: OnAnomaly,
+    /// What is done at `alpha_flag`.
+    pub on_doubt: OnDoubt,
     /// Judge and record, but give every answer.
     pub shadow: bool,
     /// What happens to an answer that a detector could not measure.
     pub unmeasured: Unmeasurable,
+    /// What happens when the calibration is of another model, contract or runtime.
+    pub stale: Stale,
+    /// Whether the promise is made for each predicted class by itself (Mondrian conformal prediction). Each class
+    /// needs as many calibration rows as all do without.
+    pub per_class: bool,
+    /// Share of clean rows whose answer leaves after the first run, 0 to 1: more is cheaper and sees less.
+    pub exit_share: f64,
+    /// Run every copy for every row, so that the time of an answer tells nothing of the evidence.
+    pub constant_depth: bool,
+}
+
+/// What differs from the common policy for one model; a key that is not set is as in `[policy]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Override {
+    /// As `policy.alpha`.
+    pub alpha: Option<f64>,
+    /// As `policy.alpha_flag`.
+    pub alpha_flag: Option<f64>,
+    /// As `policy.on_anomaly`.
+    pub on_anomaly: Option<OnAnomaly>,
+    /// As `policy.on_doubt`.
+    pub on_doubt: Option<OnDoubt>,
+    /// As `policy.shadow`.
+    pub shadow: Option<bool>,
+    /// As `policy.unmeasured`.
+    pub unmeasured: Option<Unmeasurable>,
+    /// As `policy.stale`.
+    pub stale: Option<Stale>,
+    /// As `policy.per_class`.
+    pub per_class: Option<bool>,
+    /// As `policy.exit_share`.
+    pub exit_share: Option<f64>,
+    /// As `policy.constant_depth`.
+    pub constant_depth: Option<bool>,
+}
+
+/// What is done with an answer that clean traffic would rarely get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAnomaly {
+    /// It is withheld.
+    #[default]
+    Withhold,
+    /// It is not given, and the case is referred to a clinician.
+    Abstain,
+    /// The baseline that the contract names is asked instead, and judged; where it is anomalous too, or there is
+    /// none, the case is referred to a clinician.
+    FallBack,
+}
+
+/// What is done with an answer that is in doubt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDoubt {
+    /// It is given and marked.
+    #[default]
+    Flag,
+    /// It is not given, and the case is referred to a clinician.
+    Abstain,
+    /// The baseline is asked instead.
+    FallBack,
+}
+
+/// What happens when the calibration is of something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stale {
+    /// The model is not served.
+    #[default]
+    Refuse,
+    /// It is served, and every answer is flagged as uncalibrated.
+    Flag,
 }
 
 /// What happens to an answer that a detector could not measure.
@@ -32,7 +109,18 @@ pub enum Unmeasurable {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { alpha: 0.01, alpha_flag: 0.05, shadow: false, unmeasured: Unmeasurable::Withhold }
+        Self {
+            alpha: 0.01,
+            alpha_flag: 0.05,
+            on_anomaly: OnAnomaly::Withhold,
+            on_doubt: OnDoubt::Flag,
+            shadow: false,
+            unmeasured: Unmeasurable::Withhold,
+            stale: Stale::Refuse,
+            per_class: false,
+            exit_share: 0.8,
+            constant_depth: false,
+        }
     }
 }
 
@@ -42,6 +130,7 @@ pub struct Verdict {
     action: Action,
     evidence: Option<Evidence>,
     shadowed: Option<Action>,
+    uncalibrated: bool,
 }
 
 /// A verdict allows an answer to leave: only a `Verdict` makes one, and an `Answer` needs one.
@@ -59,10 +148,25 @@ impl Verdict {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match (self.action, self.evidence) {
+            _ if self.uncalibrated => Reason::Uncalibrated,
             (Action::Allowed, _) => Reason::Clean,
             (_, Some(_)) => Reason::Anomalous,
             (_, None) => Reason::Unmeasured,
         }
+    }
+
+    /// Whether the baseline is to be asked instead.
+    #[must_use]
+    pub fn falls_back(&self) -> bool {
+        self.action == Action::FellBack
+    }
+
+    /// What is done when the baseline was to be asked, given its own verdict if there is one: its answer is given if
+    /// that is clean, and else the case is referred to a clinician. The evidence stays that on the first answer.
+    #[must_use]
+    pub fn after(self, baseline: Option<Self>) -> Self {
+        let clean = baseline.is_some_and(|verdict| verdict.action == Action::Allowed);
+        Self { action: if clean { Action::FellBack } else { Action::Abstained }, ..self }
     }
 
     /// The evidence, if there was any.
@@ -75,7 +179,8 @@ impl Verdict {
     /// for what is clean.
     #[must_use]
     pub fn detail(&self) -> String {
-        let detector = self.evidence.map_or("unmeasured", |evidence| evidence.loudest().as_str());
+        let nothing = if self.uncalibrated { "uncalibrated" } else { "unmeasured" };
+        let detector = self.evidence.map_or(nothing, |evidence| evidence.loudest().as_str());
         match self.shadowed {
             Some(action) => format!("shadow:{action}:{detector}"),
             None if self.action == Action::Allowed && self.evidence.is_some() => String::new(),
@@ -83,10 +188,11 @@ impl Verdict {
         }
     }
 
-    /// The proof that an answer may leave; `None` if it may not.
+    /// The proof that the answer that was judged may leave; `None` if it may not. Where the baseline is to answer
+    /// instead, it is the verdict on the baseline's answer that releases it.
     #[must_use]
     pub fn release(&self) -> Option<Release> {
-        self.action.answers().then_some(Release(()))
+        (self.action.answers() && !self.falls_back()).then_some(Release(()))
     }
 
     /// What would have been done but for shadow mode.
@@ -109,7 +215,39 @@ impl Policy {
         if !share(self.alpha_flag) || self.alpha_flag < self.alpha {
             return Err(("alpha_flag", "at least `alpha` and less than 1"));
         }
+        if !(0.0..=1.0).contains(&self.exit_share) {
+            return Err(("exit_share", "between 0 and 1"));
+        }
         Ok(())
+    }
+
+    /// This policy, but for what a model has of its own.
+    #[must_use]
+    pub fn with(self, own: &Override) -> Self {
+        Self {
+            alpha: own.alpha.unwrap_or(self.alpha),
+            alpha_flag: own.alpha_flag.unwrap_or(self.alpha_flag),
+            on_anomaly: own.on_anomaly.unwrap_or(self.on_anomaly),
+            on_doubt: own.on_doubt.unwrap_or(self.on_doubt),
+            shadow: own.shadow.unwrap_or(self.shadow),
+            unmeasured: own.unmeasured.unwrap_or(self.unmeasured),
+            stale: own.stale.unwrap_or(self.stale),
+            per_class: own.per_class.unwrap_or(self.per_class),
+            exit_share: own.exit_share.unwrap_or(self.exit_share),
+            constant_depth: own.constant_depth.unwrap_or(self.constant_depth),
+        }
+    }
+
+    /// Whether an answer may ever be asked of the baseline.
+    #[must_use]
+    pub fn may_fall_back(&self) -> bool {
+        self.on_anomaly == OnAnomaly::FallBack || self.on_doubt == OnDoubt::FallBack
+    }
+
+    /// Whether no further evidence could change what is done.
+    #[must_use]
+    pub fn is_final(&self, evidence: Evidence) -> bool {
+        evidence.p_value() <= self.alpha
     }
 
     /// Judges one row. No evidence means that a detector could not measure.
@@ -120,14 +258,29 @@ impl Policy {
                 Unmeasurable::Withhold => Action::Withheld,
                 Unmeasurable::Allow => Action::Allowed,
             },
-            Some(evidence) if evidence.p_value() <= self.alpha => Action::Withheld,
-            Some(evidence) if evidence.p_value() <= self.alpha_flag => Action::Flagged,
+            Some(evidence) if evidence.p_value() <= self.alpha => match self.on_anomaly {
+                OnAnomaly::Withhold => Action::Withheld,
+                OnAnomaly::Abstain => Action::Abstained,
+                OnAnomaly::FallBack => Action::FellBack,
+            },
+            Some(evidence) if evidence.p_value() <= self.alpha_flag => match self.on_doubt {
+                OnDoubt::Flag => Action::Flagged,
+                OnDoubt::Abstain => Action::Abstained,
+                OnDoubt::FallBack => Action::FellBack,
+            },
             Some(_) => Action::Allowed,
         };
         if self.shadow && action != Action::Allowed {
-            return Verdict { action: Action::Allowed, evidence, shadowed: Some(action) };
+            let shadowed = Some(action);
+            return Verdict { action: Action::Allowed, evidence, shadowed, uncalibrated: false };
         }
-        Verdict { action, evidence, shadowed: None }
+        Verdict { action, evidence, shadowed: None, uncalibrated: false }
+    }
+
+    /// Judges a row whose measures mean nothing, because the calibration is of something else: its answer is flagged.
+    #[must_use]
+    pub fn judge_uncalibrated() -> Verdict {
+        Verdict { action: Action::Flagged, evidence: None, shadowed: None, uncalibrated: true }
     }
 
     /// The verdict on a whole request: that of its worst row.
@@ -135,8 +288,8 @@ impl Policy {
     pub fn worst(rows: &[Verdict]) -> Option<Verdict> {
         let severity = |action: Action| match action {
             Action::Allowed => 0,
-            Action::FellBack => 1,
-            Action::Flagged => 2,
+            Action::Flagged => 1,
+            Action::FellBack => 2,
             Action::Abstained => 3,
             Action::Withheld => 4,
             Action::Refused | Action::Abandoned => 5,

@@ -6,10 +6,12 @@
 
 pub mod answer;
 pub mod call;
+mod fallback;
 mod identify;
 
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
+pub use fallback::Settled;
 pub use identify::Identified;
 
 use crate::admission::rbac::Grant;
@@ -213,14 +215,14 @@ impl Guard {
         let deadline = call.deadline_with(asked.timeout);
         let input = self.decode(call, &served, received, deadline).await?;
         call.entry.studies(input.studies());
+        let spare = served.policy.may_fall_back().then(|| input.clone());
         let judgement = self.judge(call, &served, input, deadline).await?;
-        call.judged(&judgement);
+        let mut settled = self.settle(call, (&served, judgement), spare, deadline).await?;
 
-        let verdict = judgement.verdict();
         let respond = clock::instant();
-        let answer = match verdict.release() {
-            Some(release) => Answer::new(release, &served, &judgement, &asked, call, &request.id),
-            None => Err(Refusal::withheld(&verdict)),
+        let answer = match settled.release() {
+            Some(release) => Answer::new(release, &served, &settled, &asked, call, &request.id),
+            None => Err(Refusal::kept_back(&settled.verdict())),
         };
         call.entry.stage(Stage::Respond, respond, clock::instant());
         answer

@@ -1,8 +1,9 @@
 //! What does the model say, of the input and of its perturbed copies? One run answers both.
 //!
-//! The first rows of every run are the client's own; the copies stand behind them. The answer is always read
-//! from the client's rows: the copies are evidence and nothing else.
+//! The first rows of the first run are the client's own; copies stand behind them, or in a second run. The answer
+//! is always read from the client's rows: the copies are evidence and nothing else.
 
+pub mod cascade;
 pub mod interrupt;
 pub mod ort;
 pub mod perturbation;
@@ -13,20 +14,38 @@ use crate::tensor::{Data, Tensor};
 use interrupt::Interrupt;
 use perturbation::{Perturbation, Secret, seed_of_copy};
 
-/// The client's rows and their copies, ready for one run.
+/// Rows, or copies of them, or both, ready for one run.
 #[derive(Debug)]
 pub struct Batch {
     tensors: Vec<Tensor>,
-    rows: usize,
-    copies: usize,
+    layout: Layout,
 }
 
 /// What the model said of a batch.
 #[derive(Debug)]
 pub struct Outputs {
     tensors: Vec<Tensor>,
+    layout: Layout,
+}
+
+/// A perturbation and its index in the contract, from which its chance is drawn.
+pub type Copy<'a> = (usize, &'a dyn Perturbation);
+
+/// How the rows of a run stand: the client's own first, if they are in it, then each copy of all of them.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Rows of the client.
     rows: usize,
+    /// Whether they are in this run themselves.
+    clean: bool,
+    /// Copies of each.
     copies: usize,
+}
+
+impl Layout {
+    fn rows_run(self) -> usize {
+        self.rows.saturating_mul(self.copies.saturating_add(usize::from(self.clean)))
+    }
 }
 
 /// Why the model said nothing.
@@ -59,29 +78,45 @@ impl Batch {
     ///
     /// # Errors
     /// The shape no longer fits, which an `Input` does not allow.
-    pub fn with_copies(
-        input: Input,
-        perturbations: &[Box<dyn Perturbation>],
+    pub fn with_copies(input: Input, copies: &[Copy<'_>], secret: &Secret) -> Result<Self, InferenceError> {
+        let (inputs, rows) = input.into_parts();
+        let layout = Layout { rows, clean: true, copies: copies.len() };
+        let tensors = inputs.into_iter().enumerate().map(|(index, tensor)| {
+            let row_len = tensor.row_len();
+            let (shape, mut data) = tensor.into_parts();
+            if let Data::Fp32(values) = &mut data {
+                append_copies(values, row_len, copies, index, secret);
+            } else {
+                data.repeat(layout.copies);
+            }
+            with_rows(shape, layout.rows_run(), data)
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_, _>>()?, layout })
+    }
+
+    /// Copies alone, of some of the client's rows of this batch.
+    ///
+    /// # Errors
+    /// There is no such row.
+    pub fn copies_of(
+        &self,
+        rows: &[usize],
+        copies: &[Copy<'_>],
         secret: &Secret,
     ) -> Result<Self, InferenceError> {
-        let copies = perturbations.len();
-        let (inputs, rows) = input.into_parts();
-        let mut tensors = Vec::with_capacity(inputs.len());
-        for (index, tensor) in inputs.into_iter().enumerate() {
+        let layout = Layout { rows: rows.len(), clean: false, copies: copies.len() };
+        let tensors = self.tensors.iter().enumerate().map(|(index, tensor)| {
             let row_len = tensor.row_len();
-            let (mut shape, mut data) = tensor.into_parts();
-            if let Data::Fp32(values) = &mut data {
-                append_copies(values, row_len, perturbations, index, secret);
+            let data = if let Data::Fp32(values) = tensor.data() {
+                let mut out = vec![0.0; row_len.saturating_mul(layout.rows_run())];
+                write_copies((values, row_len), rows, copies, (index, secret), &mut out);
+                Data::Fp32(out)
             } else {
-                data.repeat(copies);
-            }
-            if let Some(batch) = shape.first_mut() {
-                *batch = rows.saturating_mul(copies.saturating_add(1));
-            }
-            let tensor = Tensor::new(shape, data);
-            tensors.push(tensor.ok_or_else(|| InferenceError::Failed("the copies do not fit".into()))?);
-        }
-        Ok(Self { tensors, rows, copies })
+                tensor.data().rows_repeated(rows, row_len, layout.copies)
+            };
+            with_rows(tensor.shape().to_vec(), layout.rows_run(), data)
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_, _>>()?, layout })
     }
 
     /// Tensors in the contract's order.
@@ -93,7 +128,7 @@ impl Batch {
     /// Rows the model runs, copies included.
     #[must_use]
     pub fn rows_run(&self) -> usize {
-        self.rows.saturating_mul(self.copies.saturating_add(1))
+        self.layout.rows_run()
     }
 }
 
@@ -106,40 +141,37 @@ impl Outputs {
         if tensors.iter().any(|tensor| tensor.rows() != batch.rows_run()) {
             return Err(InferenceError::Failed("an output has another number of rows than the input".into()));
         }
-        Ok(Self { tensors, rows: batch.rows, copies: batch.copies })
+        Ok(Self { tensors, layout: batch.layout })
     }
 
     /// The client's rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Copies of each row.
-    #[must_use]
-    pub fn copies(&self) -> usize {
-        self.copies
+        self.layout.rows
     }
 
     /// Rows the model ran, copies included.
     #[must_use]
     pub fn rows_run(&self) -> usize {
-        self.rows.saturating_mul(self.copies.saturating_add(1))
+        self.layout.rows_run()
     }
 
     /// FP32 output `output` for the client's `row` itself.
     #[must_use]
     pub fn clean(&self, output: usize, row: usize) -> Option<&[f32]> {
-        (row < self.rows).then(|| self.tensors.get(output)?.row_f32(row)).flatten()
+        (self.layout.clean && row < self.layout.rows)
+            .then(|| self.tensors.get(output)?.row_f32(row))
+            .flatten()
     }
 
-    /// FP32 output `output` for copy `copy` of the client's `row`.
+    /// FP32 output `output` for copy `copy` of this run of the client's `row`.
     #[must_use]
     pub fn copy(&self, output: usize, row: usize, copy: usize) -> Option<&[f32]> {
-        if row >= self.rows || copy >= self.copies {
+        let Layout { rows, clean, copies } = self.layout;
+        if row >= rows || copy >= copies {
             return None;
         }
-        let at = self.rows.checked_mul(copy.checked_add(1)?)?.checked_add(row)?;
+        let at = rows.checked_mul(copy.checked_add(usize::from(clean))?)?.checked_add(row)?;
         self.tensors.get(output)?.row_f32(at)
     }
 
@@ -147,45 +179,62 @@ impl Outputs {
     #[must_use]
     pub fn clean_bytes(&self, output: usize) -> Option<Vec<u8>> {
         let tensor = self.tensors.get(output)?;
-        Some(tensor.data().to_le_bytes(0, self.rows.checked_mul(tensor.row_len())?))
+        Some(tensor.data().to_le_bytes(0, self.layout.rows.checked_mul(tensor.row_len())?))
     }
 
     /// Dimensions of the client's rows of output `output`.
     #[must_use]
     pub fn clean_shape(&self, output: usize) -> Option<Vec<usize>> {
         let mut shape = self.tensors.get(output)?.shape().to_vec();
-        *shape.first_mut()? = self.rows;
+        *shape.first_mut()? = self.layout.rows;
         Some(shape)
     }
 }
 
+fn with_rows(mut shape: Vec<usize>, rows: usize, data: Data) -> Result<Tensor, InferenceError> {
+    if let Some(batch) = shape.first_mut() {
+        *batch = rows;
+    }
+    Tensor::new(shape, data).ok_or_else(|| InferenceError::Failed("the copies do not fit".into()))
+}
+
 /// Appends one copy of all present rows for each perturbation; rows that a perturbation does not concern are
 /// repeated as they are.
-fn append_copies(
-    values: &mut Vec<f32>,
-    row_len: usize,
-    perturbations: &[Box<dyn Perturbation>],
-    input: usize,
-    secret: &Secret,
-) {
+fn append_copies(values: &mut Vec<f32>, row_len: usize, copies: &[Copy<'_>], input: usize, secret: &Secret) {
     let clean = values.len();
-    let total = clean.saturating_mul(perturbations.len().saturating_add(1));
-    values.resize(total, 0.0);
-    let Some((originals, copies)) = values.split_at_mut_checked(clean) else { return };
-    if row_len == 0 || clean == 0 {
+    values.resize(clean.saturating_mul(copies.len().saturating_add(1)), 0.0);
+    let Some((originals, out)) = values.split_at_mut_checked(clean) else { return };
+    let rows: Vec<usize> = (0..clean.checked_div(row_len).unwrap_or(0)).collect();
+    write_copies((originals, row_len), &rows, copies, (input, secret), out);
+}
+
+/// Writes one copy of each of `rows` for each perturbation, in this order, to `out`, which has just room for them.
+fn write_copies(
+    (originals, row_len): (&[f32], usize),
+    rows: &[usize],
+    copies: &[Copy<'_>],
+    (input, secret): (usize, &Secret),
+    out: &mut [f32],
+) {
+    let copy_len = rows.len().saturating_mul(row_len);
+    if copy_len == 0 {
         return;
     }
-    let random = perturbations.iter().any(|p| p.is_random() && p.input() == input);
-    let seed = |row: &[f32]| if random { secret.seed(row) } else { 0 };
-    let seeds: Vec<u64> = originals.chunks_exact(row_len).map(seed).collect();
-    for (nth, (perturbation, copy)) in perturbations.iter().zip(copies.chunks_exact_mut(clean)).enumerate() {
-        if perturbation.input() != input {
-            copy.copy_from_slice(originals);
-            continue;
-        }
-        let rows = originals.chunks_exact(row_len).zip(copy.chunks_exact_mut(row_len));
-        for ((original, out), seed) in rows.zip(&seeds) {
-            perturbation.perturb(original, seed_of_copy(*seed, nth), out);
+    let original = |row: usize| originals.chunks_exact(row_len).nth(row).unwrap_or_default();
+    let random = copies.iter().any(|(_, p)| p.is_random() && p.input() == input);
+    let seed = |row: &usize| if random { secret.seed(original(*row)) } else { 0 };
+    let seeds: Vec<u64> = rows.iter().map(seed).collect();
+    for ((nth, perturbation), copy) in copies.iter().zip(out.chunks_exact_mut(copy_len)) {
+        for ((row, out), seed) in rows.iter().zip(copy.chunks_exact_mut(row_len)).zip(&seeds) {
+            let original = original(*row);
+            if original.len() != out.len() {
+                continue;
+            }
+            if perturbation.input() == input {
+                perturbation.perturb(original, seed_of_copy(*seed, *nth), out);
+            } else {
+                out.copy_from_slice(original);
+            }
         }
     }
 }

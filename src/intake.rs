@@ -21,6 +21,7 @@ use bytes::Bytes;
 use files::{Files, Part, Pending};
 
 /// A request that keeps the contract: the proof that every check was made.
+#[derive(Clone)]
 pub struct Input {
     tensors: Vec<Tensor>,
     rows: usize,
@@ -164,7 +165,7 @@ pub fn read(contract: &Contract, request: &ModelInferRequest) -> Result<Received
                 if frame.is_some() {
                     return Err(parameters::unknown(at, "frame"));
                 }
-                let data = values::read(spec, at, source, rows, contract.rows_per_input())?;
+                let data = values::read(spec, at, source, rows, contract.rows_in_first_run())?;
                 values::check(spec, at, &data)?;
                 tensors.push(tensor(spec, at, rows, data)?);
             }

@@ -1,15 +1,20 @@
 //! Is this answer to be given? The one way to judge, for requests, calibration and evaluation alike.
 //!
-//! Synchronous and pure: the same model, input and secret give the same judgement, bit by bit.
+//! Synchronous and pure: the same model, input and secret give the same judgement, bit by bit. Measuring goes only
+//! as far as the verdict needs: a row that looks clean after the first run leaves, a row that is beyond doubt is
+//! judged at once, and only the others are asked on. Where the cascade stops is part of what was calibrated
+//! ([`crate::calibration`]).
 
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, Evidence, Fused, Measured};
 use crate::clock;
 use crate::contract::Contract;
 use crate::decision::{Policy, Verdict};
+use crate::detection::asked::Detectors;
 use crate::detection::{Detector, OutputDetector, Places, Row, Score, Unmeasured};
+use crate::inference::cascade::{Answers, Cascade};
 use crate::inference::interrupt::Interrupt;
-use crate::inference::perturbation::{Perturbation, Secret};
-use crate::inference::{Backend, Batch, InferenceError, Outputs};
+use crate::inference::perturbation::Secret;
+use crate::inference::{InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
 use std::time::{Duration, Instant};
@@ -20,36 +25,43 @@ pub struct Served {
     pub contract: Contract,
     /// Class labels in index order; empty if the model has none.
     pub labels: Vec<String>,
-    /// What runs it.
-    pub backend: Box<dyn Backend>,
-    /// The copies that run beside every input.
-    pub perturbations: Vec<Box<dyn Perturbation>>,
-    /// What measures the answer.
-    pub detectors: Vec<Box<dyn OutputDetector>>,
-    /// What the measures mean; `None` only while calibrating, or when no detector runs.
+    /// What runs it, its twin and the copies.
+    pub cascade: Cascade,
+    /// What measures the answers.
+    pub detectors: Detectors,
+    /// Where the outputs stand that they read.
+    pub places: Places,
+    /// What the measures mean; `None` only while calibrating, when no detector runs, or when it is stale.
     pub calibration: Option<Calibration>,
+    /// Whether its calibration is of something else, and policy lets it be served.
+    pub is_stale: bool,
     /// What is done about it.
     pub policy: Policy,
     /// Rows that may run on a runtime thread; more go to the compute threads.
     pub inline_rows_max: usize,
-    /// How long one row with its copies took when the model was loaded.
+    /// How long one row with all its copies took when the model was loaded.
     pub row_duration: Duration,
 }
 
 /// An answer and what is to be done with it.
 #[derive(Debug)]
 pub struct Judgement {
-    outputs: Outputs,
+    answers: Answers,
     rows: Vec<Verdict>,
     verdict: Verdict,
-    stages: [StageTime; 3],
+    stages: Vec<StageTime>,
 }
 
-/// One row's scores, in the order of the detectors; `Err` if one of them could not measure.
-pub type Scores = Result<Vec<(Detector, Score)>, Unmeasured>;
+/// How far a row has come.
+enum Progress {
+    /// What its scores say so far, and whether more is to be asked.
+    Measured { fused: Option<Fused>, open: bool },
+    /// A detector could not measure it, or nothing says what a measure means.
+    Unmeasured,
+}
 
 impl Served {
-    /// How long a request of `rows` rows is thought to take: what it is charged for, and waited for.
+    /// How long a request of `rows` rows may take: what it is charged for, and waited for.
     #[must_use]
     pub fn estimate(&self, rows: usize) -> Duration {
         self.row_duration.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
@@ -60,7 +72,13 @@ impl Judgement {
     /// What the model said.
     #[must_use]
     pub fn outputs(&self) -> &Outputs {
-        &self.outputs
+        self.answers.outputs()
+    }
+
+    /// Rows the model ran, copies included.
+    #[must_use]
+    pub fn rows_run(&self) -> usize {
+        self.answers.rows_run()
     }
 
     /// The verdict on each row of the client.
@@ -77,12 +95,12 @@ impl Judgement {
 
     /// How long copies, inference and judging took.
     #[must_use]
-    pub fn stages(&self) -> [StageTime; 3] {
-        self.stages
+    pub fn stages(&self) -> &[StageTime] {
+        &self.stages
     }
 }
 
-/// Runs the model on the input and its copies, and judges each row of the answer.
+/// Runs the model on the input and as many copies as it needs, and judges each row of the answer.
 ///
 /// # Errors
 /// The model could not be run.
@@ -92,46 +110,114 @@ pub fn judge(
     secret: &Secret,
     interrupt: &Interrupt,
 ) -> Result<Judgement, InferenceError> {
-    let started = clock::instant();
-    let batch = Batch::with_copies(input, &served.perturbations, secret)?;
-    let copied = clock::instant();
-    let outputs = served.backend.infer(&batch, interrupt)?;
-    let inferred = clock::instant();
-    let rows: Vec<Verdict> = scores(served, &outputs).map(|scores| verdict(served, scores)).collect();
+    let mut answers = served.cascade.begin(input, secret, interrupt)?;
+    let begun = clock::instant();
+    let mut rows: Vec<Progress> = (0..answers.rows()).map(|row| begin(served, &answers, row)).collect();
+    let open = open(served, &rows);
+    let mut stages = Vec::with_capacity(6);
+    let mut judging = (begun, clock::instant());
+    stages.extend_from_slice(answers.times());
+    if !open.is_empty() {
+        stages.push(judged(judging));
+        let ran = answers.times().len();
+        served.cascade.go_on(&mut answers, open, secret, interrupt)?;
+        stages.extend(answers.times().iter().skip(ran));
+        judging.0 = clock::instant();
+        for (row, progress) in rows.iter_mut().enumerate() {
+            go_on(served, &answers, row, progress);
+        }
+    }
+    let verdicts = rows.iter().enumerate().map(|(row, progress)| verdict(served, &answers, row, progress));
+    let rows: Vec<Verdict> = verdicts.collect();
     let verdict = Policy::worst(&rows).ok_or_else(|| InferenceError::Failed("no rows".into()))?;
-    let stage = |stage: Stage, from: Instant, to: Instant| StageTime { stage, from, to };
-    let stages = [
-        stage(Stage::Copies, started, copied),
-        stage(Stage::Infer, copied, inferred),
-        stage(Stage::Judge, inferred, clock::instant()),
-    ];
-    Ok(Judgement { outputs, rows, verdict, stages })
+    judging.1 = clock::instant();
+    stages.push(judged(judging));
+    Ok(Judgement { answers, rows, verdict, stages })
 }
 
-/// Runs the model as for a judgement, and only measures: for calibration, which has no p-values yet.
+/// Runs the model and all its copies, and only measures: for calibration, which has no p-values yet.
 ///
 /// # Errors
 /// The model could not be run.
-pub fn measure(served: &Served, input: Input, secret: &Secret) -> Result<Vec<Scores>, InferenceError> {
-    let batch = Batch::with_copies(input, &served.perturbations, secret)?;
-    let outputs = served.backend.infer(&batch, &Interrupt::default())?;
-    Ok(scores(served, &outputs).collect())
+pub fn measure(
+    served: &Served,
+    input: Input,
+    secret: &Secret,
+) -> Result<Vec<Result<Measured, Unmeasured>>, InferenceError> {
+    let answers = ask_all(served, input, secret)?;
+    let measured = (0..answers.rows()).map(|row| {
+        let row = Row::new(&answers, served.places, row);
+        let mut scores = examine(&served.detectors.early, &row)?;
+        scores.extend(examine(&served.detectors.late, &row)?);
+        Ok(Measured { class: row.class(), scores })
+    });
+    Ok(measured.collect())
 }
 
-/// Measures each row of an answer with every detector.
-fn scores<'a>(served: &'a Served, outputs: &'a Outputs) -> impl Iterator<Item = Scores> + 'a {
-    let places = Places::of(&served.contract);
-    (0..outputs.rows()).map(move |row| {
-        let row = Row::new(outputs, places, row);
-        let examined = served.detectors.iter().map(|detector| Ok((detector.name(), detector.examine(&row)?)));
-        examined.collect()
-    })
+/// Runs the model and all its copies, for what detectors learn from clean data.
+///
+/// # Errors
+/// The model could not be run.
+pub fn ask_all(served: &Served, input: Input, secret: &Secret) -> Result<Answers, InferenceError> {
+    let mut answers = served.cascade.begin(input, secret, &Interrupt::default())?;
+    let all = (0..answers.rows()).collect();
+    served.cascade.go_on(&mut answers, all, secret, &Interrupt::default())?;
+    Ok(answers)
 }
 
-fn verdict(served: &Served, scores: Scores) -> Verdict {
-    let evidence = match (&served.calibration, scores) {
-        (Some(calibration), Ok(scores)) => calibration.evidence(&scores),
-        (None, _) | (_, Err(Unmeasured)) => None,
+/// Measures a row after the first run.
+fn begin(served: &Served, answers: &Answers, row: usize) -> Progress {
+    let row = Row::new(answers, served.places, row);
+    let Some(calibration) = &served.calibration else { return Progress::Unmeasured };
+    let scores = examine(&served.detectors.early, &row);
+    let Some(fused) = scores.ok().and_then(|scores| calibration.early(&scores)) else {
+        return Progress::Unmeasured;
     };
-    served.policy.judge(evidence)
+    let final_already = fused
+        .and_then(|fused| calibration.evidence(fused, row.class()))
+        .is_some_and(|evidence| served.policy.is_final(evidence));
+    Progress::Measured { fused, open: calibration.is_open(fused) && !final_already }
+}
+
+/// The rows that are to be asked on: those in doubt, or every one where the depth is to tell nothing.
+fn open(served: &Served, rows: &[Progress]) -> Vec<usize> {
+    let asked = |progress: &Progress| match progress {
+        Progress::Measured { open, .. } => *open || served.policy.constant_depth,
+        Progress::Unmeasured => served.policy.constant_depth,
+    };
+    rows.iter().enumerate().filter(|(_, progress)| asked(progress)).map(|(row, _)| row).collect()
+}
+
+/// Measures a row in doubt after the second run.
+fn go_on(served: &Served, answers: &Answers, row: usize, progress: &mut Progress) {
+    let Progress::Measured { fused, open: true } = *progress else { return };
+    let scores = examine(&served.detectors.late, &Row::new(answers, served.places, row));
+    let late = |calibration: &Calibration| calibration.late(fused, &scores.ok()?);
+    *progress = match served.calibration.as_ref().and_then(late) {
+        Some(fused) => Progress::Measured { fused: Some(fused), open: false },
+        None => Progress::Unmeasured,
+    };
+}
+
+fn verdict(served: &Served, answers: &Answers, row: usize, progress: &Progress) -> Verdict {
+    if served.is_stale {
+        return Policy::judge_uncalibrated();
+    }
+    let evidence = |calibration: &Calibration| -> Option<Evidence> {
+        let Progress::Measured { fused: Some(fused), .. } = progress else { return None };
+        calibration.evidence(*fused, Row::new(answers, served.places, row).class())
+    };
+    served.policy.judge(served.calibration.as_ref().and_then(evidence))
+}
+
+/// Measures a row with every one of these detectors.
+fn examine(
+    detectors: &[Box<dyn OutputDetector>],
+    row: &Row<'_>,
+) -> Result<Vec<(Detector, Score)>, Unmeasured> {
+    detectors.iter().map(|detector| Ok((detector.name(), detector.examine(row)?))).collect()
+}
+
+fn judged((from, to): (Instant, Instant)) -> StageTime {
+    StageTime { stage: Stage::Judge, from, to }
 }

@@ -120,6 +120,8 @@ words! {
         BatchTooLarge = "batch_too_large",
         /// A detector could not measure what policy requires.
         Unmeasured = "unmeasured",
+        /// The calibration is of another model, contract or runtime, and policy lets the model be served.
+        Uncalibrated = "uncalibrated",
         /// The time the caller or the configuration gave has passed.
         DeadlineExceeded = "deadline_exceeded",
         /// The caller hung up.
@@ -246,7 +248,7 @@ impl Reason {
             | Self::OutOfRange
             | Self::RuleBroken
             | Self::BatchTooLarge => Status::InvalidArgument,
-            Self::Anomalous | Self::Unmeasured => Status::FailedPrecondition,
+            Self::Anomalous | Self::Unmeasured | Self::Uncalibrated => Status::FailedPrecondition,
             Self::DeadlineExceeded => Status::DeadlineExceeded,
             Self::HungUp => Status::Cancelled,
             Self::BackendFailed | Self::Internal | Self::ReloadFailed => Status::Internal,

@@ -59,10 +59,15 @@ impl Refusal {
 
     /// The answer exists and is kept back. What the caller is told is the same whatever the evidence was.
     #[must_use]
-    pub fn withheld(verdict: &Verdict) -> Self {
-        let message = "the answer is withheld: the input could not be confirmed as sound; \
-                       refer the case to a clinician";
-        Self { action: Action::Withheld, detail: verdict.detail(), ..Self::new(verdict.reason(), message) }
+    pub fn kept_back(verdict: &Verdict) -> Self {
+        let (action, message) = if verdict.action() == Action::Abstained {
+            (Action::Abstained, "no answer is given to this input; refer the case to a clinician")
+        } else {
+            let message = "the answer is withheld: the input could not be confirmed as sound; \
+                           refer the case to a clinician";
+            (Action::Withheld, message)
+        };
+        Self { action, detail: verdict.detail(), ..Self::new(verdict.reason(), message) }
     }
 
     /// The audit entry of a request that cannot be recorded is the refusal itself.
@@ -221,7 +226,7 @@ mod tests {
     fn a_withheld_answer_tells_the_caller_nothing_of_the_detector_and_the_auditor_which() {
         let refusals = [Detector::Confidence, Detector::Consistency(0)].map(|loudest| {
             let verdict = Policy::default().judge(Some(Evidence::trial(0.001, loudest)));
-            Refusal::withheld(&verdict)
+            Refusal::kept_back(&verdict)
         });
         assert_eq!(refusals[0].message(), refusals[1].message());
         assert!(!refusals[0].message().contains("confidence") && !refusals[0].message().contains("0.001"));

@@ -73,6 +73,15 @@ macro_rules! datatypes {
                 })+ }
             }
 
+            /// Those of `rows`, in this order, `times` over; a row outside is left out.
+            #[must_use]
+            pub fn rows_repeated(&self, rows: &[usize], row_len: usize, times: usize) -> Self {
+                match self { $(Self::$variant(v) => {
+                    let row = |row: &usize| v.get(row.checked_mul(row_len)?..)?.get(..row_len);
+                    Self::$variant((0..times).flat_map(|_| rows.iter().filter_map(row)).flatten().cloned().collect())
+                })+ }
+            }
+
             /// The elements `from..to` as little-endian bytes; nothing for a range outside.
             #[must_use]
             pub fn to_le_bytes(&self, from: usize, to: usize) -> Vec<u8> {

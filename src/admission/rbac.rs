@@ -89,6 +89,8 @@ pub struct Grant {
     pub answer: Content,
     /// Whether the caller may know what was done with the answer.
     pub sees_action: bool,
+    /// Whether the caller may know the evidence: p-values, and how many rows were run.
+    pub sees_evidence: bool,
     /// Before whom the caller is served.
     pub priority: Priority,
     /// Set when the role is one for emergencies: the grant holds only if `Emergencies::assume` agrees.
@@ -115,6 +117,7 @@ struct Role {
     requires: Vec<Mechanism>,
     permissions: Vec<Permission>,
     sees_action: bool,
+    sees_evidence: bool,
     priority: Priority,
     conditions: Conditions,
     emergency: Option<Terms>,

@@ -1,12 +1,13 @@
 //! `calibration.json`: the clean scores, bound to the very model, contract and runtime they were taken with.
 
 use super::finest_alpha;
-use crate::detection::Detector;
+use crate::detection::fit::Fit;
+use crate::detection::{Detector, Score};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format this build writes and reads.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,17 +17,50 @@ pub struct Artefact {
     pub format: u32,
     /// What it is valid for.
     pub binding: Binding,
-    /// SHA-256 of the calibration data file, for the record.
+    /// The site whose clean data these are; empty for those that came with the model.
+    #[serde(default)]
+    pub site: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// SHA-256 of the calibration data, for the record.
     pub dataset_sha256: String,
-    /// Each detector's scores of a third of the data.
+    /// What detectors learned from clean data before they measured.
+    pub fit: Fit,
+    /// Each detector's scores of a third of the data, row by row in the same order.
     pub references: BTreeMap<Detector, Vec<f64>>,
-    /// Each detector's scores of the other two thirds, row by row in the same order, so that any set of
-    /// detectors can be fused and ranked.
-    pub ranked: BTreeMap<Detector, Vec<f64>>,
+    /// The other two thirds.
+    pub ranked: Ranked,
+}
+
+/// Rows that rank a fused score.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ranked {
+    /// Each detector's scores, row by row in the same order, so that any set of detectors can be fused and ranked.
+    pub scores: BTreeMap<Detector, Vec<f64>>,
+    /// The class the model predicted for each row; 0 where it predicts none.
+    pub classes: Vec<usize>,
+}
+
+impl Ranked {
+    /// How many there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.classes.len()
+    }
+}
+
+/// One clean row, measured by every detector.
+#[derive(Clone)]
+pub struct Measured {
+    /// The class the model predicted.
+    pub class: Option<usize>,
+    /// What each detector measured.
+    pub scores: Vec<(Detector, Score)>,
 }
 
 /// What a calibration is valid for; any change makes it stale.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
     /// SHA-256 of the model file.
@@ -38,6 +72,10 @@ pub struct Binding {
     /// How files become tensors: SHA-256 of the contract's preparation and the revision of the code that does it;
     /// empty where no input is an image.
     pub preparation_sha256: String,
+    /// SHA-256 of the twin; empty without one.
+    pub twin_sha256: String,
+    /// The revision of perturbations and detectors: what the same row is measured to.
+    pub scores: u32,
     /// Version of ONNX Runtime.
     pub onnxruntime: String,
 }
@@ -81,15 +119,41 @@ pub enum ArtefactError {
 }
 
 impl Artefact {
-    /// An artefact of this build's format.
-    #[must_use]
+    /// An artefact of clean rows: every third gives references, the rest are to be ranked, whose number alone bounds
+    /// how fine a promise can be.
+    ///
+    /// # Errors
+    /// There are fewer than two rows, or rows differ in their detectors.
     pub fn new(
         binding: Binding,
-        dataset_sha256: String,
-        references: BTreeMap<Detector, Vec<f64>>,
-        ranked: BTreeMap<Detector, Vec<f64>>,
-    ) -> Self {
-        Self { format: FORMAT, binding, dataset_sha256, references, ranked }
+        (site, created, dataset_sha256): (String, i64, String),
+        fit: Fit,
+        rows: &[Measured],
+    ) -> Result<Self, ArtefactError> {
+        let mut references: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
+        let mut ranked = Ranked::default();
+        for (i, row) in rows.iter().enumerate() {
+            let part = if i.is_multiple_of(3) {
+                &mut references
+            } else {
+                ranked.classes.push(row.class.unwrap_or(0));
+                &mut ranked.scores
+            };
+            for (detector, score) in &row.scores {
+                part.entry(*detector).or_default().push(score.value());
+            }
+        }
+        let artefact =
+            Self { format: FORMAT, binding, site, created, dataset_sha256, fit, references, ranked };
+        artefact.check()?;
+        Ok(artefact)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn trial(references: BTreeMap<Detector, Vec<f64>>, ranked: Ranked) -> Self {
+        let (site, dataset_sha256) = (String::new(), String::new());
+        let (binding, fit) = (Binding::default(), Fit::default());
+        Self { format: FORMAT, binding, site, created: 0, dataset_sha256, fit, references, ranked }
     }
 
     /// Reads an artefact and checks that it is valid here.
@@ -108,6 +172,8 @@ impl Artefact {
             ("contract", bound.contract_sha256 == here.contract_sha256),
             ("file of labels", bound.labels_sha256 == here.labels_sha256),
             ("preparation of images", bound.preparation_sha256 == here.preparation_sha256),
+            ("twin", bound.twin_sha256 == here.twin_sha256),
+            ("revision of the detectors", bound.scores == here.scores),
             ("ONNX Runtime", bound.onnxruntime == here.onnxruntime),
         ] {
             if !same {
@@ -118,60 +184,49 @@ impl Artefact {
         Ok(artefact)
     }
 
-    /// Rows that rank a fused score.
-    #[must_use]
-    pub fn rows_ranked(&self) -> usize {
-        self.ranked.values().next().map_or(0, Vec::len)
-    }
-
-    pub(super) fn check(&self) -> Result<(), ArtefactError> {
-        let usable = |scores: &[f64]| !scores.is_empty() && scores.iter().all(|score| score.is_finite());
-        if self.references.is_empty() || !self.references.keys().eq(self.ranked.keys()) {
+    fn check(&self) -> Result<(), ArtefactError> {
+        let rows = self.references.values().next().map_or(0, Vec::len);
+        let parts = [(&self.references, rows), (&self.ranked.scores, self.ranked.rows())];
+        if self.references.is_empty() || !self.references.keys().eq(self.ranked.scores.keys()) {
             return Err(ArtefactError::Unusable("references".into()));
         }
-        let bad = self.references.iter().find(|(_, scores)| !usable(scores));
-        let ranked = |scores: &[f64]| usable(scores) && scores.len() == self.rows_ranked();
-        let bad = bad.or_else(|| self.ranked.iter().find(|(_, scores)| !ranked(scores)));
-        bad.map_or(Ok(()), |(name, _)| Err(ArtefactError::Unusable(String::from(*name))))
-    }
-
-    /// Refuses a promise finer than the data support: alpha needs n >= 1/alpha - 1.
-    ///
-    /// # Errors
-    /// There are too few rows, and how many it would need.
-    pub fn supports(&self, alpha: f64) -> Result<(), ArtefactError> {
-        let present = self.rows_ranked();
-        if finest_alpha(present) <= alpha {
-            return Ok(());
+        for (part, rows) in parts {
+            let usable = |scores: &[f64]| {
+                !scores.is_empty() && scores.len() == rows && scores.iter().all(|score| score.is_finite())
+            };
+            if let Some((name, _)) = part.iter().find(|(_, scores)| !usable(scores)) {
+                return Err(ArtefactError::Unusable(String::from(*name)));
+            }
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "alpha is above 0")]
-        let needed = (1.0 / alpha).ceil() as usize - 1;
-        Err(ArtefactError::TooFew { alpha, needed, present })
+        Ok(())
     }
+}
+
+/// Refuses a promise finer than the data support: alpha needs n >= 1/alpha - 1.
+///
+/// # Errors
+/// There are too few rows, and how many it would need.
+pub fn supports(present: usize, alpha: f64) -> Result<(), ArtefactError> {
+    if finest_alpha(present) <= alpha {
+        return Ok(());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "alpha is above 0")]
+    let needed = (1.0 / alpha).ceil() as usize - 1;
+    Err(ArtefactError::TooFew { alpha, needed, present })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn binding() -> Binding {
-        Binding {
-            model_sha256: "m".into(),
-            contract_sha256: "c".into(),
-            labels_sha256: "l".into(),
-            preparation_sha256: "p".into(),
-            onnxruntime: "1".into(),
-        }
-    }
-
     fn artefact() -> Artefact {
         let references = BTreeMap::from([(Detector::Confidence, vec![1.0, 2.0])]);
-        let ranked = BTreeMap::from([(Detector::Confidence, vec![0.5; 99])]);
-        Artefact::new(binding(), "d".into(), references, ranked)
+        let scores = BTreeMap::from([(Detector::Confidence, vec![0.5; 99])]);
+        Artefact::trial(references, Ranked { scores, classes: vec![0; 99] })
     }
 
     fn parse(artefact: &Artefact) -> Result<Artefact, ArtefactError> {
-        Artefact::parse(&serde_json::to_vec(artefact).unwrap(), &binding())
+        Artefact::parse(&serde_json::to_vec(artefact).unwrap(), &Binding::default())
     }
 
     #[test]
@@ -181,6 +236,8 @@ mod tests {
             |b: &mut Binding| b.contract_sha256.push('x'),
             |b: &mut Binding| b.labels_sha256.push('x'),
             |b: &mut Binding| b.preparation_sha256.push('x'),
+            |b: &mut Binding| b.twin_sha256.push('x'),
+            |b: &mut Binding| b.scores += 1,
             |b: &mut Binding| b.onnxruntime.push('x'),
         ] {
             let mut other = artefact();
@@ -195,25 +252,30 @@ mod tests {
     #[test]
     fn scores_that_do_not_match_are_unusable() {
         for change in [
-            |a: &mut Artefact| a.ranked.clear(),
-            |a: &mut Artefact| drop(a.ranked.insert(Detector::Confidence, Vec::new())),
-            |a: &mut Artefact| drop(a.references.insert(Detector::Consistency(0), vec![1.0])),
+            |a: &mut Artefact| a.ranked.scores.clear(),
+            |a: &mut Artefact| drop(a.ranked.scores.insert(Detector::Confidence, Vec::new())),
+            |a: &mut Artefact| a.ranked.classes.push(0),
+            |a: &mut Artefact| drop(a.references.insert(Detector::Consistency(0), vec![1.0; 2])),
             |a: &mut Artefact| {
-                a.references.insert(Detector::Consistency(0), vec![1.0]);
-                a.ranked.insert(Detector::Consistency(0), vec![1.0; 98]);
+                a.references.insert(Detector::Consistency(0), vec![1.0; 3]);
+                a.ranked.scores.insert(Detector::Consistency(0), vec![1.0; 99]);
+            },
+            |a: &mut Artefact| {
+                a.references.insert(Detector::Consistency(0), vec![1.0; 2]);
+                a.ranked.scores.insert(Detector::Consistency(0), vec![1.0; 98]);
             },
         ] {
             let mut other = artefact();
             change(&mut other);
             assert!(matches!(parse(&other), Err(ArtefactError::Unusable(_))));
         }
+        assert!(parse(&artefact()).is_ok());
     }
 
     #[test]
     fn a_promise_finer_than_the_data_is_refused_with_the_number_needed() {
-        let artefact = parse(&artefact()).unwrap();
-        assert!(artefact.supports(0.01).is_ok());
-        match artefact.supports(0.001) {
+        assert!(supports(99, 0.01).is_ok());
+        match supports(99, 0.001) {
             Err(ArtefactError::TooFew { needed, present, .. }) => assert_eq!((needed, present), (999, 99)),
             other => panic!("{other:?}"),
         }

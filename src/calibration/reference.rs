@@ -51,7 +51,7 @@ impl Reference {
 }
 
 /// Quantile with linear interpolation (type 7 of Hyndman and Fan, 1996; numpy's default).
-fn quantile(ascending: &[f64], q: f64) -> f64 {
+pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return 0.0 };
     let at = q * as_f64(last);
     let below = at.floor();

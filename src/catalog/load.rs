@@ -1,17 +1,21 @@
-//! From a directory to a `Served`: contract, scan, calibration and session, or a reason why not.
+//! From a directory to a `Served`: contract, scan, twin, calibration and sessions, or a reason why not.
 
-use super::{VersionPath, trial};
-use crate::calibration::{Artefact, Binding, Calibration};
+use super::{VersionPath, trial, twin};
+use crate::calibration::artefact::supports;
+use crate::calibration::{Artefact, ArtefactError, Binding, Calibration, Use};
 use crate::contract::{Contract, OutputSpec};
-use crate::decision::{Policy, Unmeasurable};
-use crate::detection::{self, Detector, OutputDetector};
+use crate::decision::{Override, Policy, Stale, Unmeasurable};
+use crate::detection::asked::Detectors;
+use crate::detection::{self, Places};
 use crate::digest::sha256;
 use crate::file;
+use crate::inference::cascade::Cascade;
 use crate::inference::ort::{OrtBackend, Runtime, VERSION};
-use crate::inference::{InferenceError, perturbation};
+use crate::inference::{Backend, InferenceError, perturbation};
 use crate::intake::prepare;
 use crate::judgement::Served;
 use crate::provenance::scan::scan;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +57,17 @@ pub struct Loader {
     pub detection: detection::Settings,
     /// What is done about what they say.
     pub policy: Policy,
+    /// What is done otherwise, by the name of the model.
+    pub policies: BTreeMap<String, Override>,
+    /// Whose calibration is used; empty for that which came with the model.
+    pub site: String,
+}
+
+/// What the measures of a version's detectors mean.
+struct Meant {
+    detectors: Vec<Box<dyn detection::OutputDetector>>,
+    artefact: Option<Artefact>,
+    is_stale: bool,
 }
 
 impl Loader {
@@ -64,87 +79,167 @@ impl Loader {
         let label = format!("{}/{}", path.name, path.version);
         let error = |problem| LoadError::new(&label, problem);
         let files = read_files(&path.directory).map_err(error)?;
-        let served = self.prepare(&path.directory, files, true).map_err(error)?;
-        if served.contract.name != path.name || served.contract.version != path.version.to_string() {
+        if files.contract.name != path.name || files.contract.version != path.version.to_string() {
             return Err(error("contract.toml names another model or version than its directory".into()));
         }
-        Ok(served)
+        scan(&files.model).map_err(|problem| error(format!("model.onnx: {problem}")))?;
+        let own = self.policies.get(&path.name).copied().unwrap_or_default();
+        let policy = self.policy.with(&own);
+        let meant = self.calibration(&path.directory, &files, &policy).map_err(error)?;
+        self.prepare(files, policy, meant).map_err(error)
     }
 
-    /// A version without its calibration, for calibrating it.
+    /// A version without its calibration, for calibrating it: with `detectors`, or with every one that needs nothing
+    /// fitted.
     ///
     /// # Errors
     /// As [`Loader::load`].
-    pub fn load_uncalibrated(&self, directory: &Path) -> Result<(Served, Binding), LoadError> {
+    pub fn load_uncalibrated(
+        &self,
+        directory: &Path,
+        fit: Option<&detection::fit::Fit>,
+    ) -> Result<(Served, Binding), LoadError> {
         let label = directory.display().to_string();
         let error = |problem| LoadError::new(&label, problem);
         let files = read_files(directory).map_err(error)?;
         let binding = files.binding.clone();
-        Ok((self.prepare(directory, files, false).map_err(error)?, binding))
+        let detectors = detection::of(&files.contract, self.detection, fit);
+        let meant = Meant { detectors, artefact: None, is_stale: false };
+        Ok((self.prepare(files, self.policy, meant).map_err(error)?, binding))
     }
 
-    fn prepare(&self, directory: &Path, files: Files, calibrated: bool) -> Result<Served, String> {
-        let contract = files.contract;
-        let detectors = detection::of(&contract, self.detection);
-        let calibration =
-            if calibrated { self.calibration(directory, &files.binding, &detectors)? } else { None };
-        scan(&files.model).map_err(|error| format!("model.onnx: {error}"))?;
-        let failed = |error: InferenceError| format!("model.onnx: {error}");
-        let mut backend =
-            OrtBackend::open(&self.runtime, &files.model, &contract, self.intra_threads).map_err(failed)?;
-        let perturbations = perturbation::of(&contract);
-        trial::rows_are_independent(&backend, &contract)?;
-        let run = trial::duration(&backend, &contract, &perturbations)?;
+    fn prepare(&self, files: Files, policy: Policy, meant: Meant) -> Result<Served, String> {
+        let Files { model, twin, contract, labels, .. } = files;
+        let (plan, detectors) = Detectors::plan(&contract, meant.detectors);
+        let (early, late) = detectors.names();
+        let usage = Use { exit_share: policy.exit_share, per_class: policy.per_class };
+        let calibrate = |artefact: &Artefact| Calibration::new(artefact, &early, &late, usage);
+        let calibration = meant.artefact.as_ref().map(calibrate).transpose().map_err(|e| e.to_string())?;
+        if let Some(calibration) = &calibration {
+            supports(calibration.rows_ranked(), policy.alpha).map_err(|error| error.to_string())?;
+        }
+        let mut backend = self.open("model.onnx", &model, &twin::without(&contract))?;
+        let (mut alone, mut both) = (None, None);
+        if let Some(twin) = twin {
+            let merged = twin::merge(&model, &twin, &contract)?;
+            alone = Some(std::mem::replace(&mut backend, self.open("the twin", &merged, &contract)?));
+            both = Some(merged);
+        }
+        let cascade = Cascade {
+            backend: Box::new(backend),
+            alone: alone.filter(|_| !plan.second.is_empty()).map(Box::new),
+            perturbed: contract.perturbed_input(),
+            perturbations: perturbation::of(&contract),
+            plan,
+        };
+        let run = trial::duration(&cascade, &contract)?;
         let inline_rows_max = inline_rows_max(run);
         let inline_threads = if inline_rows_max > 0 { self.runtime_threads } else { 0 };
         let sessions = self.compute_threads.saturating_add(inline_threads);
-        backend.grow(&self.runtime, &files.model, sessions, self.intra_threads).map_err(failed)?;
+        let cascade = self.grow(cascade, (&model, both.as_deref()), sessions)?;
         tracing::info!(
             model = contract.name,
             version = contract.version,
             run_us = run.as_secs_f64() * 1e6,
             rows_run = contract.rows_per_input(),
+            twin = contract.twin.is_some(),
             execution = if inline_rows_max > 0 { "inline" } else { "threads" },
             "model loaded"
         );
+        let places = Places::of(&contract);
         Ok(Served {
-            labels: files.labels,
-            backend: Box::new(backend),
-            perturbations,
+            labels,
+            cascade,
             detectors,
+            places,
             calibration,
-            policy: self.policy,
+            is_stale: meant.is_stale,
+            policy,
             inline_rows_max,
             row_duration: run,
             contract,
         })
     }
 
-    fn calibration(
-        &self,
-        directory: &Path,
-        here: &Binding,
-        detectors: &[Box<dyn OutputDetector>],
-    ) -> Result<Option<Calibration>, String> {
-        if detectors.is_empty() {
-            return match self.policy.unmeasured {
-                Unmeasurable::Allow => Ok(None),
-                Unmeasurable::Withhold => Err("no detector can measure this model; declare a `meaning` for \
-                     its outputs, or set policy.unmeasured = \"allow\""
-                    .into()),
-            };
-        }
-        let json = read(directory, "calibration.json", TEXT_BYTES_MAX)
-            .map_err(|error| format!("{error}; run `asepsis calibrate`"))?;
-        let artefact = Artefact::parse(&json, here).map_err(|error| error.to_string())?;
-        artefact.supports(self.policy.alpha).map_err(|error| error.to_string())?;
-        let names: Vec<Detector> = detectors.iter().map(|detector| detector.name()).collect();
-        Calibration::new(&artefact, &names).map(Some).map_err(|error| error.to_string())
+    /// One session of a graph that is sound, the contract's, and keeps rows apart.
+    fn open(&self, what: &str, model: &[u8], contract: &Contract) -> Result<OrtBackend, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("{what}: {error}");
+        scan(model).map_err(|error| failed(&error))?;
+        let backend = OrtBackend::open(&self.runtime, model, contract, self.intra_threads);
+        let backend = backend.map_err(|error| failed(&error))?;
+        trial::rows_are_independent(&backend, contract).map_err(|error| failed(&error))?;
+        Ok(backend)
     }
+
+    /// As many sessions of each graph as there are threads that may run it.
+    fn grow(
+        &self,
+        cascade: Cascade<OrtBackend>,
+        (model, both): (&[u8], Option<&[u8]>),
+        sessions: usize,
+    ) -> Result<Cascade, String> {
+        let Cascade { mut backend, mut alone, perturbed, perturbations, plan } = cascade;
+        let failed = |error: InferenceError| format!("model.onnx: {error}");
+        backend.grow(&self.runtime, both.unwrap_or(model), sessions, self.intra_threads).map_err(failed)?;
+        if let Some(alone) = &mut alone {
+            alone.grow(&self.runtime, model, sessions, self.intra_threads).map_err(failed)?;
+        }
+        let alone = alone.map(|alone| alone as Box<dyn Backend>);
+        Ok(Cascade { backend, alone, perturbed, perturbations, plan })
+    }
+
+    /// The detectors that run, and what their measures mean.
+    fn calibration(&self, directory: &Path, files: &Files, policy: &Policy) -> Result<Meant, String> {
+        let contract = &files.contract;
+        let unjudged = |is_stale| Meant { detectors: Vec::new(), artefact: None, is_stale };
+        let unmeasurable = || match policy.unmeasured {
+            Unmeasurable::Allow => Ok(unjudged(false)),
+            Unmeasurable::Withhold => Err("no detector can measure this model; declare a `meaning` for its \
+                 outputs, or set policy.unmeasured = \"allow\""
+                .to_owned()),
+        };
+        let name = calibration_file(&self.site);
+        let silent = contract.outputs.iter().all(|output| output.meaning.is_none());
+        if self.detection.is_off() || (silent && !directory.join(&name).exists()) {
+            return unmeasurable();
+        }
+        let json = read(directory, &name, TEXT_BYTES_MAX)
+            .map_err(|error| format!("{error}; run `asepsis calibrate`"))?;
+        let artefact = match Artefact::parse(&json, &files.binding) {
+            Ok(artefact) => artefact,
+            Err(error @ (ArtefactError::Stale(_) | ArtefactError::Format(_)))
+                if policy.stale == Stale::Flag =>
+            {
+                let (model, version) = (&contract.name, &contract.version);
+                tracing::error!(model, version, %error, "every answer of this model is flagged");
+                return Ok(unjudged(true));
+            }
+            Err(error) => return Err(format!("{name}: {error}")),
+        };
+        artefact.fit.check(contract).map_err(|error| format!("{name}: {error}"))?;
+        let detectors = detection::of(contract, self.detection, Some(&artefact.fit));
+        if detectors.is_empty() {
+            return unmeasurable();
+        }
+        Ok(Meant { detectors, artefact: Some(artefact), is_stale: false })
+    }
+}
+
+/// Whether a site may be called so: its name stands in that of a file.
+#[must_use]
+pub fn is_site(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// The calibration of a site, beside that which came with the model.
+#[must_use]
+pub fn calibration_file(site: &str) -> String {
+    if site.is_empty() { "calibration.json".into() } else { format!("calibration-{site}.json") }
 }
 
 struct Files {
     model: Vec<u8>,
+    twin: Option<Vec<u8>>,
     contract: Contract,
     labels: Vec<String>,
     binding: Binding,
@@ -153,19 +248,26 @@ struct Files {
 fn read_files(directory: &Path) -> Result<Files, String> {
     let text = read(directory, "contract.toml", TEXT_BYTES_MAX)?;
     let contract = str::from_utf8(&text).map_err(|_| "contract.toml is not UTF-8".to_owned())?;
-    let contract = Contract::parse(contract).map_err(|error| format!("contract.toml: {error}"))?;
+    let mut contract = Contract::parse(contract).map_err(|error| format!("contract.toml: {error}"))?;
     let model = read(directory, "model.onnx", MODEL_BYTES_MAX)?;
-    let label_file =
-        contract.labels.as_deref().map(|name| read(directory, name, TEXT_BYTES_MAX)).transpose()?;
+    let beside = |name: &Option<String>, bytes_max| {
+        name.as_deref().map(|name| read(directory, name, bytes_max)).transpose()
+    };
+    let twin = beside(&contract.twin, MODEL_BYTES_MAX)?;
+    let label_file = beside(&contract.labels, TEXT_BYTES_MAX)?;
     let labels = label_file.as_deref().map(|text| labels(text, &contract)).transpose()?;
+    let digest = |file: &Option<Vec<u8>>| file.as_deref().map(sha256).unwrap_or_default();
     let binding = Binding {
         model_sha256: sha256(&model),
         contract_sha256: sha256(&text),
-        labels_sha256: label_file.as_deref().map(sha256).unwrap_or_default(),
+        labels_sha256: digest(&label_file),
         preparation_sha256: prepare::digest(&contract),
+        twin_sha256: digest(&twin),
+        scores: detection::REVISION,
         onnxruntime: VERSION.to_owned(),
     };
-    Ok(Files { model, contract, labels: labels.unwrap_or_default(), binding })
+    twin::declare(&mut contract);
+    Ok(Files { model, twin, contract, labels: labels.unwrap_or_default(), binding })
 }
 
 fn read(directory: &Path, name: &str, bytes_max: u64) -> Result<Vec<u8>, String> {

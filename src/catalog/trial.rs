@@ -4,9 +4,11 @@ use super::load::INLINE_MAX;
 use crate::clock;
 use crate::contract::number::Number;
 use crate::contract::{Contract, InputSpec};
+use crate::inference::cascade::Cascade;
 use crate::inference::interrupt::Interrupt;
-use crate::inference::perturbation::{Perturbation, Secret};
-use crate::inference::{Backend, Batch, Outputs};
+use crate::inference::ort::OrtBackend;
+use crate::inference::perturbation::Secret;
+use crate::inference::{Backend, Batch, InferenceError, Outputs};
 use crate::intake::Input;
 use crate::tensor::{Data, Datatype, Tensor};
 use std::time::Duration;
@@ -14,19 +16,16 @@ use std::time::Duration;
 /// How far a row's answer may move when other rows are run beside it: vector units may sum in another order.
 const TOLERANCE: f32 = 1e-4;
 
-/// Duration of one row with its copies: the lower quartile, because a busy machine only ever adds to it.
-pub(super) fn duration(
-    backend: &dyn Backend,
-    contract: &Contract,
-    perturbations: &[Box<dyn Perturbation>],
-) -> Result<Duration, String> {
+/// Duration of one row with all its copies: the lower quartile, because a busy machine only ever adds to it.
+pub(super) fn duration(cascade: &Cascade<OrtBackend>, contract: &Contract) -> Result<Duration, String> {
     const RUNS: usize = 15;
-    let secret = Secret::new(&[0; 32]);
+    let (secret, interrupt) = (Secret::new(&[0; 32]), Interrupt::default());
     let mut durations = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
         let input = input(contract, 1)?;
         let started = clock::instant();
-        run(backend, input, perturbations, &secret)?;
+        let mut answers = cascade.begin(input, &secret, &interrupt).map_err(|error| failed(&error))?;
+        cascade.go_on(&mut answers, vec![0], &secret, &interrupt).map_err(|error| failed(&error))?;
         let took = clock::instant() - started;
         durations.push(took);
         // A model of many milliseconds needs no statistics to be told from one of 100 microseconds.
@@ -44,16 +43,15 @@ pub(super) fn duration(
 pub(super) fn rows_are_independent(backend: &dyn Backend, contract: &Contract) -> Result<(), String> {
     // Without perturbations a batch may hold as many rows as with them.
     let contract = Contract { perturbations: Vec::new(), ..contract.clone() };
-    let secret = Secret::new(&[0; 32]);
-    let alone = run(backend, input(&contract, 1)?, &[], &secret)?;
+    let alone = run(backend, input(&contract, 1)?)?;
     let rows = contract.client_rows_max().min(3);
-    let beside = run(backend, input(&contract, rows)?, &[], &secret)?;
+    let beside = run(backend, input(&contract, rows)?)?;
     for (index, output) in contract.outputs.iter().enumerate() {
         let (Some(alone), Some(beside)) = (alone.clean(index, 0), beside.clean(index, 0)) else { continue };
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0) || a == b;
         if !alone.iter().zip(beside).all(near) {
             return Err(format!(
-                "model.onnx: output `{}` of one row depends on the other rows of its batch; \
+                "output `{}` of one row depends on the other rows of its batch; \
                  no patient's answer may depend on another's",
                 output.name
             ));
@@ -62,15 +60,13 @@ pub(super) fn rows_are_independent(backend: &dyn Backend, contract: &Contract) -
     Ok(())
 }
 
-fn run(
-    backend: &dyn Backend,
-    input: Input,
-    perturbations: &[Box<dyn Perturbation>],
-    secret: &Secret,
-) -> Result<Outputs, String> {
-    let failed = |error: crate::inference::InferenceError| format!("a trial run failed: {error}");
-    let batch = Batch::with_copies(input, perturbations, secret).map_err(failed)?;
-    backend.infer(&batch, &Interrupt::default()).map_err(failed)
+fn run(backend: &dyn Backend, input: Input) -> Result<Outputs, String> {
+    let batch = Batch::with_copies(input, &[], &Secret::new(&[0; 32])).map_err(|error| failed(&error))?;
+    backend.infer(&batch, &Interrupt::default()).map_err(|error| failed(&error))
+}
+
+fn failed(error: &InferenceError) -> String {
+    format!("a trial run failed: {error}")
 }
 
 fn input(contract: &Contract, rows: usize) -> Result<Input, String> {

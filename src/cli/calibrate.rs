@@ -1,20 +1,25 @@
 //! `asepsis calibrate`: measures clean data with a model's detectors and writes its `calibration.json`.
 
+mod clean;
 pub mod report;
+mod told;
 
-use super::Failure;
-use crate::calibration::{Calibration, calibrate};
-use crate::catalog::Loader;
-use crate::decision::{Policy, Unmeasurable};
-use crate::detection::{self, Detector, Score};
-use crate::digest::sha256;
-use crate::inference::ort::Runtime;
+use super::evaluate::in_process::{input, loader};
+use super::{Failure, sets};
+use crate::calibration::{Artefact, Calibration, Measured, finest_alpha};
+use crate::catalog::{Loader, load};
+use crate::clock::Now;
+use crate::contract::InputSpec;
+use crate::detection::fit::{Fit, Sample};
+use crate::detection::{Places, Row};
+use crate::file;
 use crate::inference::perturbation::Secret;
 use crate::intake::Input;
-use crate::intake::samples;
-use crate::judgement::{Served, measure};
-use std::io::Write;
+use crate::judgement::{Served, ask_all, measure};
+use clean::Rows;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use told::{Attacked, Judge};
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -22,12 +27,23 @@ pub struct Args {
     /// The version's directory: models/NAME/VERSION.
     #[arg(long)]
     model: PathBuf,
-    /// Clean data the model was not trained on: an npz with the array `clean` or `input`.
+    /// Clean data the model was not trained on, in random order: an npz with the array `clean` or `input` (and, if
+    /// known, `label`, `site`, `modality`), or a directory of images (of a class where a subdirectory has its name).
     #[arg(long)]
     clean: PathBuf,
-    /// Attacked data, to report how much of it would be noticed: an npz with the array `attacked`.
+    /// Clean data from which detectors learn distances; the model may have been trained on them. Without it a third of
+    /// the clean data serves.
+    #[arg(long)]
+    fit: Option<PathBuf>,
+    /// Attacked data, to report how much of it would be noticed: an npz of which each array but `clean` is an attack.
     #[arg(long)]
     attacked: Option<PathBuf>,
+    /// A page about the calibration: what it promises, what that rests on, and how much of the attacked data it finds.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// The site whose data these are: writes calibration-SITE.json, which `models.site` chooses.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    site: String,
     /// ONNX Runtime.
     #[arg(long, default_value = ".onnxruntime/libonnxruntime.so.1.31.1")]
     library: PathBuf,
@@ -39,68 +55,121 @@ pub struct Args {
 /// The model or the data cannot be used.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
-    let loader = Loader {
-        runtime: Runtime::load(&args.library).map_err(|e| other(&e))?,
-        compute_threads: 1,
-        runtime_threads: 0,
-        intra_threads: 1,
-        detection: detection::Settings::default(),
-        policy: Policy { unmeasured: Unmeasurable::Allow, ..Policy::default() },
+    if !load::is_site(&args.site) {
+        return Err(Failure::Usage("--site: up to 64 letters, digits, `-` and `_`".into()));
+    }
+    let loader = loader(&args.library)?;
+    let (unfitted, binding) = loader.load_uncalibrated(&args.model, None).map_err(|e| other(&e))?;
+    let clean = clean::read(&args.clean, &unfitted)?;
+    let of_site = fit(&unfitted, third(&clean))?;
+    let fit = match &args.fit {
+        // Where vectors lie takes many rows; how confident and how rough they are differs between sites, and between
+        // rows that the model knows and rows that it does not.
+        Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&of_site),
+        None => of_site,
     };
-    let (served, binding) = loader.load_uncalibrated(&args.model).map_err(|e| other(&e))?;
-    if served.detectors.is_empty() {
-        return Err(Failure::Other(
-            "no detector can measure this model; declare a `meaning` for its outputs".into(),
-        ));
-    }
-    let dataset = sha256(&std::fs::read(&args.clean)?);
-    let clean = samples::read(&args.clean, &["clean", "input"], &served.contract).map_err(|e| other(&e))?;
-    let clean: Result<Vec<Input>, _> = clean.into_iter().collect();
-    let rows =
-        measure_all(&served, clean.map_err(|e| other(&format!("a clean row breaks the contract: {e}")))?)?;
-    let artefact = calibrate(binding, dataset, &rows).map_err(|e| other(&e))?;
-    let path = args.model.join("calibration.json");
-    let json = serde_json::to_vec(&artefact).map_err(|e| other(&e))?;
-    // Beside it first: a calibration that is half written must never be read.
-    let new = args.model.join("calibration.json.new");
-    std::fs::write(&new, json)?;
-    std::fs::rename(&new, &path)?;
-    writeln!(
-        out,
-        "{}: {} clean rows, {} of them rank the fused score",
-        path.display(),
-        rows.len(),
-        artefact.rows_ranked()
-    )?;
-    writeln!(out, "finest promise (alpha): {:.4}", crate::calibration::finest_alpha(artefact.rows_ranked()))?;
-    if let Some(attacked) = &args.attacked {
-        let names: Vec<Detector> = served.detectors.iter().map(|detector| detector.name()).collect();
-        let calibration = Calibration::new(&artefact, &names).map_err(|e| other(&e))?;
-        report(&served, &calibration, attacked, out)?;
-    }
+    let served = fitted(&loader, &args.model, &fit)?;
+    let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
+    let now = Now::read();
+    let made = (args.site.clone(), now.unix_seconds(), clean.sha256.clone());
+    let artefact = Artefact::new(binding, made, fit, &rows).map_err(|e| other(&e))?;
+    let path = args.model.join(load::calibration_file(&args.site));
+    let json = serde_json::to_string(&artefact).map_err(|e| other(&e))?;
+    file::replace(&path, &json, 0o644)?;
+    let ranked = artefact.ranked.rows();
+    writeln!(out, "{}: {} clean rows, {ranked} of them rank the fused score", path.display(), rows.len())?;
+    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(ranked))?;
+    let attacked =
+        args.attacked.as_ref().map(|path| attacked(&served, path)).transpose()?.unwrap_or_default();
+    tell(&Judge::of(&served).by_policy(&artefact)?, &attacked, out)?;
+    let Some(path) = &args.report else { return Ok(()) };
+    // What is called clean beside attacks is no attack.
+    let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();
+    let command: Vec<String> = std::env::args().collect();
+    let date = jiff::Timestamp::from_second(now.unix_seconds()).map(|t| t.to_string()).unwrap_or_default();
+    let report = told::report((&served, &artefact), (&clean, &rows), &attacked, (date, command.join(" ")))?;
+    file::replace(path, &report.html(), 0o644)?;
+    write!(out, "{}", report.text())?;
+    writeln!(out, "{}", path.display())?;
     Ok(())
 }
 
-/// How much of the attacked data, and of clean data beside them, is noticed; by the contract or by evidence.
-fn report(
-    served: &Served,
-    calibration: &Calibration,
-    path: &Path,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let mut found = false;
-    for name in ["clean", "attacked"] {
-        let Ok(rows) = samples::read(path, &[name], &served.contract) else { continue };
-        found = true;
-        let total = rows.len();
-        let kept: Vec<Input> = rows.into_iter().filter_map(Result::ok).collect();
+/// The rows that give references, every third: the others are to be ranked by what these have taught.
+fn third(rows: &Rows) -> Rows {
+    let every = |n: &usize| n.is_multiple_of(3);
+    let pick = |values: &[usize]| {
+        values.iter().enumerate().filter(|(n, _)| every(n)).map(|(_, value)| *value).collect()
+    };
+    let inputs = rows.inputs.iter().enumerate().filter(|(n, _)| every(n)).map(|(_, input)| input.clone());
+    Rows { inputs: inputs.collect(), labels: pick(&rows.labels), ..Rows::default() }
+}
+
+/// What detectors learn of clean data before they measure.
+fn fit(served: &Served, rows: Rows) -> Result<Fit, Failure> {
+    let secret = Secret::new(&[0; 32]);
+    let places = Places::of(&served.contract);
+    let mut samples = Vec::with_capacity(rows.inputs.len());
+    let total = rows.inputs.len();
+    for (n, input) in rows.inputs.into_iter().enumerate() {
+        progress("fitting", n, total);
+        let answers = ask_all(served, input, &secret).map_err(|e| Failure::Other(e.to_string()))?;
+        let label = rows.labels.get(n).copied();
+        samples.extend(
+            (0..answers.rows())
+                .map(|row| Sample::of(&Row::new(&answers, places, row), &served.contract, label)),
+        );
+    }
+    Ok(Fit::learn(&samples, &served.contract))
+}
+
+/// The model with every detector that this fit allows.
+fn fitted(loader: &Loader, model: &Path, fit: &Fit) -> Result<Served, Failure> {
+    let fitted = loader.load_uncalibrated(model, Some(fit));
+    let (served, _) = fitted.map_err(|error| Failure::Other(error.to_string()))?;
+    if served.detectors.is_empty() {
+        let problem = "no detector can measure this model; declare a `meaning` for its outputs";
+        return Err(Failure::Other(problem.into()));
+    }
+    Ok(served)
+}
+
+fn measure_all(served: &Served, inputs: Vec<Input>, what: &str) -> Result<Vec<Measured>, Failure> {
+    let mut rows = Vec::with_capacity(inputs.len());
+    // Any secret will do: the noise that a row meets is as random under one as under another.
+    let secret = Secret::new(&[0; 32]);
+    let total = inputs.len();
+    for (n, input) in inputs.into_iter().enumerate() {
+        progress(what, n, total);
+        let measured = measure(served, input, &secret).map_err(|e| Failure::Other(e.to_string()))?;
+        for row in measured {
+            rows.push(row.map_err(|e| Failure::Other(format!("row {n} of {what}: {e}")))?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Every set of rows in the file of attacked data, measured.
+fn attacked(served: &Served, path: &Path) -> Result<Vec<Attacked>, Failure> {
+    let row_len = served.contract.inputs.first().map_or(0, InputSpec::row_len);
+    let mut sets_measured = Vec::new();
+    for set in sets::read(path, row_len)? {
+        let total = set.rows().count();
+        let kept: Vec<Input> = set.rows().filter_map(|row| input(served, row)).collect();
         let refused = total.saturating_sub(kept.len());
-        let rows = measure_all(served, kept)?;
-        let p_values: Vec<f64> = rows
-            .iter()
-            .filter_map(|row| calibration.evidence(row))
-            .map(|evidence| evidence.p_value())
-            .collect();
+        let rows = measure_all(served, kept, &set.name)?;
+        sets_measured.push(Attacked { name: set.name, refused, rows });
+    }
+    if sets_measured.is_empty() {
+        return Err(Failure::Other(format!("{}: no FP32 array with rows of this model", path.display())));
+    }
+    Ok(sets_measured)
+}
+
+/// How much of each set is noticed by the detectors that run by default: by the contract, or by evidence.
+fn tell(calibration: &Calibration, sets: &[Attacked], out: &mut dyn Write) -> Result<(), Failure> {
+    for Attacked { name, refused, rows } in sets {
+        let p_values: Vec<f64> = rows.iter().filter_map(|row| told::p_value(calibration, row)).collect();
+        let total = refused.saturating_add(rows.len());
         for alpha in [0.05, 0.01] {
             let noticed = p_values.iter().filter(|p| **p <= alpha).count();
             writeln!(
@@ -109,24 +178,20 @@ fn report(
             )?;
         }
     }
-    if found {
-        return Ok(());
-    }
-    Err(Failure::Other(format!(
-        "{}: no FP32 array named clean or attacked with rows of this model",
-        path.display()
-    )))
+    Ok(())
 }
 
-fn measure_all(served: &Served, inputs: Vec<Input>) -> Result<Vec<Vec<(Detector, Score)>>, Failure> {
-    let mut rows = Vec::with_capacity(inputs.len());
-    // Any secret will do: the noise that a row meets is as random under one as under another.
-    let secret = Secret::new(&[0; 32]);
-    for input in inputs {
-        let measured = measure(served, input, &secret).map_err(|e| Failure::Other(e.to_string()))?;
-        for scores in measured {
-            rows.push(scores.map_err(|e| Failure::Other(e.to_string()))?);
-        }
+/// Where somebody looks on, how far it has come.
+fn progress(what: &str, done: usize, total: usize) {
+    const WIDTH: usize = 40;
+    let mut stderr = std::io::stderr();
+    let step = (total / 200).max(1);
+    if !stderr.is_terminal() || !(done.is_multiple_of(step) || done + 1 == total) {
+        return;
     }
-    Ok(rows)
+    let filled = (done + 1).saturating_mul(WIDTH).checked_div(total).unwrap_or(WIDTH);
+    let bar = "#".repeat(filled);
+    let end = if done + 1 == total { "\n" } else { "" };
+    // Nobody is told anything if the terminal is gone.
+    drop(write!(stderr, "\r{what:12} [{bar:WIDTH$}] {}/{total}{end}", done + 1));
 }

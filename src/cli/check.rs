@@ -231,6 +231,8 @@ impl Check<'_> {
             } else {
                 crate::decision::Policy::default()
             },
+            policies: config.models.policy.clone(),
+            site: config.models.site.clone(),
         };
         let catalog = match Catalog::start(repository, loader) {
             Ok(catalog) => catalog,

@@ -1,6 +1,6 @@
 //! `asepsis contract`: a first contract for a model, and whether a contract can be served.
 
-mod arrays;
+pub(super) mod arrays;
 mod draft;
 mod propose;
 mod sample;

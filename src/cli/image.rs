@@ -266,7 +266,7 @@ fn write_png(path: &Path, bytes: &[u8], target: Target) -> Result<(), Problem> {
 }
 
 /// The input that takes files.
-fn image_input<'a>(
+pub(super) fn image_input<'a>(
     contract: &'a Contract,
     name: Option<&str>,
 ) -> Result<(&'a InputSpec, &'a ImageSpec, Target), Failure> {

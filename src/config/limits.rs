@@ -1,6 +1,7 @@
 //! Do the settings make sense together? What no type can say.
 
 use super::{Config, Problem, Problems};
+use crate::catalog::load::is_site;
 use crate::identity::certificate::{self, Certificate};
 use crate::identity::forwarded::Settings;
 use crate::identity::jwt::KeySource;
@@ -57,6 +58,14 @@ impl Config {
         }
         if let Err((key, problem)) = self.policy.check() {
             report(&format!("policy.{key}"), &problem);
+        }
+        for (model, own) in &self.models.policy {
+            if let Err((key, problem)) = self.policy.with(own).check() {
+                report(&format!("models.policy.{model}.{key}"), &problem);
+            }
+        }
+        if !is_site(&self.models.site) {
+            report("models.site", &"up to 64 letters, digits, `-` and `_`");
         }
         let url = |text: &String| text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http"));
         if self.otlp.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {

@@ -1,9 +1,11 @@
-//! How little the model prefers its class: the negative margin between its best and second-best logit, or,
-//! without logits, one minus the largest probability (max-softmax, Hendrycks and Gimpel, ICLR 2017).
+//! How little the model prefers its answer: the negative margin between its best and second-best logit; without
+//! logits, one minus the largest probability (max-softmax, Hendrycks and Gimpel, ICLR 2017); of labels that do
+//! not exclude each other, how near the least certain one is to one half.
 
-use super::{Detector, OutputDetector, Row, Score, Unmeasured};
+use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
+use crate::contract::Meaning;
 
-/// Margin, or max-softmax.
+/// Margin, max-softmax, or the least certain label.
 #[derive(Debug)]
 pub struct Confidence;
 
@@ -13,12 +15,13 @@ impl OutputDetector for Confidence {
     }
 
     fn examine(&self, row: &Row<'_>) -> Result<Score, Unmeasured> {
-        let score = match (row.logits(), row.probabilities()) {
-            (Some(logits), _) => best_two(logits).map(|(best, second)| second - best),
-            (None, Some(probabilities)) => best_two(probabilities).map(|(best, _)| 1.0 - best),
-            (None, None) => None,
+        let doubt = match (row.logits(), row.probabilities(), row.answer(Meaning::Labels)) {
+            (Some(logits), ..) => best_two(logits).map(|(best, second)| second - best),
+            (None, Some(probabilities), _) => best_two(probabilities).map(|(best, _)| 1.0 - best),
+            (None, None, Some(labels)) => least_certain(labels),
+            (None, None, None) => None,
         };
-        score.and_then(|score| Score::new(f64::from(score))).ok_or(Unmeasured)
+        score(doubt.map(f64::from))
     }
 }
 
@@ -36,6 +39,15 @@ fn best_two(values: &[f32]) -> Option<(f32, f32)> {
     ))
 }
 
+/// Minus the smallest distance of a label's probability from one half: -0.5 if all are certain, 0 for a coin.
+fn least_certain(labels: &[f32]) -> Option<f32> {
+    if labels.is_empty() || !labels.iter().all(|p| (0.0..=1.0).contains(p)) {
+        return None;
+    }
+    let nearest = labels.iter().map(|p| (p - 0.5).abs()).fold(0.5, f32::min);
+    Some(-nearest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,11 +56,20 @@ mod tests {
     fn one_class_or_a_nan_is_unmeasured() {
         assert_eq!(best_two(&[1.0]), None);
         assert_eq!(best_two(&[f32::NAN, 1.0]), None);
+        assert_eq!(least_certain(&[]), None);
+        assert_eq!(least_certain(&[0.1, f32::NAN]), None);
+        assert_eq!(least_certain(&[1.1]), None);
     }
 
     #[test]
     fn a_tie_has_no_margin() {
         assert_eq!(best_two(&[2.0, -1.0, 2.0]), Some((2.0, 2.0)));
         assert_eq!(best_two(&[-3.0, 5.0, 2.0]), Some((5.0, 2.0)));
+    }
+
+    #[test]
+    fn one_label_in_doubt_is_enough() {
+        assert_eq!(least_certain(&[0.0, 1.0]), Some(-0.5));
+        assert_eq!(least_certain(&[0.0, 0.5, 1.0]), Some(0.0));
     }
 }

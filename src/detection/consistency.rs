@@ -1,13 +1,15 @@
 //! How far the answer to a perturbed copy is from the answer: the L1 distance between class probabilities
-//! (feature squeezing, Xu et al., NDSS 2018, section III-B).
+//! (feature squeezing, Xu et al., NDSS 2018, section III-B), or what compares labels and values ([`super::head`]).
 
-use super::{Detector, OutputDetector, Row, Score, Unmeasured};
+use super::head::{Answer, Head};
+use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
 
-/// L1 distance to one copy, 0 to 2.
-#[derive(Debug)]
+/// Distance to one copy.
 pub struct Consistency {
     /// Which copy.
     pub copy: usize,
+    /// What the model's answer is.
+    pub head: Head,
 }
 
 impl OutputDetector for Consistency {
@@ -16,27 +18,6 @@ impl OutputDetector for Consistency {
     }
 
     fn examine(&self, row: &Row<'_>) -> Result<Score, Unmeasured> {
-        let clean = row.probabilities().ok_or(Unmeasured)?;
-        let copy = row.copy_probabilities(self.copy).ok_or(Unmeasured)?;
-        l1(clean, copy).ok_or(Unmeasured)
-    }
-}
-
-fn l1(a: &[f32], b: &[f32]) -> Option<Score> {
-    Score::new(a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nan_is_unmeasured() {
-        assert_eq!(l1(&[f32::NAN], &[1.0]), None);
-    }
-
-    #[test]
-    fn opposite_answers_are_two_apart() {
-        assert_eq!(l1(&[1.0, 0.0], &[0.0, 1.0]), Score::new(2.0));
+        score(self.head.distance_to(row, Answer::Copy(self.copy)))
     }
 }

@@ -1,9 +1,9 @@
 //! The answer as the caller gets it: published outputs of the caller's own rows, and nothing else.
 
-use super::Call;
+use super::{Call, Settled};
 use crate::admission::Content;
 use crate::audit::Outcome;
-use crate::decision::Release;
+use crate::decision::{Release, Verdict};
 use crate::intake::parameters::{Parameters, Wanted};
 use crate::judgement::{Judgement, Served};
 use crate::proto::infer_parameter::ParameterChoice;
@@ -27,12 +27,12 @@ impl Answer {
     pub(super) fn new(
         _release: Release,
         served: &Served,
-        judgement: &Judgement,
+        settled: &Settled,
         asked: &Parameters,
         call: &Call,
         id: &str,
     ) -> Result<Self, Refusal> {
-        let verdict = judgement.verdict();
+        let (verdict, judgement) = (settled.verdict(), settled.judgement());
         let mut response = ModelInferResponse {
             model_name: served.contract.name.clone(),
             model_version: served.contract.version.clone(),
@@ -58,6 +58,15 @@ impl Answer {
             add("asepsis_action", ParameterChoice::StringParam(verdict.action().to_string()));
             let rows: Vec<&str> = judgement.rows().iter().map(|row| row.action().as_str()).collect();
             add("asepsis_row_actions", ParameterChoice::StringParam(rows.join(",")));
+            if let Some(baseline) = settled.baseline() {
+                add("asepsis_baseline", ParameterChoice::StringParam(baseline.to_owned()));
+            }
+        }
+        if call.sees_evidence() {
+            let p_value = |row: &Verdict| row.evidence().map_or(f64::NAN, |evidence| evidence.p_value());
+            let p_values: Vec<String> = judgement.rows().iter().map(|row| p_value(row).to_string()).collect();
+            add("asepsis_p_values", ParameterChoice::StringParam(p_values.join(",")));
+            add("asepsis_rows_run", ParameterChoice::Int64Param(whole(judgement.rows_run())));
         }
         if asked.marks_final {
             add("triton_final_response", ParameterChoice::BoolParam(true));
@@ -82,6 +91,10 @@ impl Answer {
     pub fn outcome(&self) -> Outcome {
         self.outcome.clone()
     }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn output(

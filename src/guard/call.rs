@@ -165,6 +165,12 @@ impl Call {
         self.grant.sees_action
     }
 
+    /// Whether the caller may know the evidence: p-values and how far the cascade went.
+    #[must_use]
+    pub fn sees_evidence(&self) -> bool {
+        self.grant.sees_evidence
+    }
+
     /// The reason of the emergency under which the call is made.
     #[must_use]
     pub fn emergency(&self) -> Option<&str> {
@@ -210,14 +216,21 @@ impl Call {
         asked.map_or(self.deadline, |asked| asked.earlier(self.deadline))
     }
 
-    pub(super) fn judged(&mut self, judgement: &Judgement) {
+    /// Notes what a run took, whatever is done with its answer.
+    pub(super) fn ran(&mut self, judgement: &Judgement) {
         for time in judgement.stages() {
             self.entry.stage(time.stage, time.from, time.to);
         }
+        self.entry.observe(|observation| {
+            observation.rows_run = observation.rows_run.saturating_add(judgement.rows_run());
+        });
+    }
+
+    pub(super) fn judged(&mut self, judgement: &Judgement) {
+        self.ran(judgement);
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
-            observation.rows_run = judgement.outputs().rows_run();
             observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
             observation.shadowed = verdict.shadowed();
         });

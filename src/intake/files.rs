@@ -119,7 +119,7 @@ impl Decoders {
     /// There is no room for so much, now or ever.
     pub fn room(&self, contract: &Contract, received: &Received) -> Result<Option<Room>, IntakeError> {
         let Received::Files(pending) = received else { return Ok(None) };
-        let rows = pending.rows.saturating_mul(contract.rows_per_input());
+        let rows = pending.rows.saturating_mul(contract.rows_in_first_run());
         let bytes = contract.inputs.iter().zip(&pending.parts).map(|(spec, part)| match part {
             Part::Tensor(_) => 0,
             Part::Files(_) => spec.row_len().saturating_mul(rows).saturating_mul(size_of::<f32>()),
@@ -199,7 +199,7 @@ impl Pending {
             tensors.push(match part {
                 Part::Tensor(tensor) => tensor,
                 Part::Files(files) => {
-                    files.decode(spec, contract.rows_per_input(), decoders, patience, &mut studies)?
+                    files.decode(spec, contract.rows_in_first_run(), decoders, patience, &mut studies)?
                 }
             });
         }

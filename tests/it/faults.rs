@@ -5,8 +5,9 @@ use crate::house;
 use crate::onnx;
 use crate::sidecar::{Sidecar, block_on, config, entries, pki, refused};
 use asepsis::app::App;
-use asepsis::calibration::calibrate;
-use asepsis::detection::{Detector, Score};
+use asepsis::calibration::{Artefact, Measured};
+use asepsis::detection::Score;
+use asepsis::detection::fit::Fit;
 use asepsis::proto::ModelInferRequest;
 use asepsis::proto::model_infer_request::InferInputTensor;
 use asepsis::transport::client::Client;
@@ -64,10 +65,15 @@ fn an_answer_that_is_no_number_is_withheld_as_unmeasured() {
 
 /// Writes a calibration in which the faulty model's finite answers are nothing unusual.
 fn calibrated(version: &Path) {
-    let (_, binding) = house::loader().load_uncalibrated(version).unwrap();
-    let rows: Vec<_> =
-        (0..300).map(|n| vec![(Detector::Confidence, Score::new(f64::from(n)).unwrap())]).collect();
-    let artefact = calibrate(binding, String::new(), &rows).unwrap();
+    let fit = Fit::default();
+    let (served, binding) = house::loader().load_uncalibrated(version, Some(&fit)).unwrap();
+    let (names, _) = served.detectors.names();
+    let row = |n: i32| Measured {
+        class: Some(0),
+        scores: names.iter().map(|name| (*name, Score::new(f64::from(n)).unwrap())).collect(),
+    };
+    let rows: Vec<_> = (0..300).map(row).collect();
+    let artefact = Artefact::new(binding, (String::new(), 0, String::new()), fit, &rows).unwrap();
     std::fs::write(version.join("calibration.json"), serde_json::to_vec(&artefact).unwrap()).unwrap();
 }
 

@@ -52,6 +52,8 @@ pub fn loader() -> Loader {
         intra_threads: 1,
         detection: detection::Settings::default(),
         policy: Policy::default(),
+        policies: std::collections::BTreeMap::new(),
+        site: String::new(),
     }
 }
 

@@ -226,15 +226,14 @@ fn with_contract(config: &mut Config, model: &str, change: impl FnOnce(String) -
     let to = config.audit.directory.with_file_name("models").join(model).join("1");
     std::fs::create_dir_all(&to).unwrap();
     let from = crate::house::models().join(model).join("1");
-    for name in ["model.onnx", "contract.toml", "labels.txt"] {
+    for name in ["model.onnx", "twin.onnx", "contract.toml", "labels.txt"] {
         std::fs::copy(from.join(name), to.join(name)).unwrap();
     }
     let contract = std::fs::read_to_string(to.join("contract.toml")).unwrap();
     std::fs::write(to.join("contract.toml"), change(contract)).unwrap();
     config.models.repository = to.ancestors().nth(2).map(Path::to_owned).unwrap();
     // Calibration is bound to the contract; what is judged is not asked here.
-    config.detection.confidence.enabled = false;
-    config.detection.consistency.enabled = false;
+    config.detection = asepsis::detection::Settings::none();
     config.policy.unmeasured = asepsis::decision::Unmeasurable::Allow;
     config.access.policy = config.audit.directory.with_file_name("access.toml");
     std::fs::write(&config.access.policy, ACCESS).unwrap();

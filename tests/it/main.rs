@@ -20,6 +20,7 @@ mod bytes;
 mod datatypes;
 mod door;
 mod drain;
+mod evidence;
 mod faults;
 mod floods;
 mod frames;

@@ -60,7 +60,11 @@ impl AccessPolicy {
                     rule: RuleId::Permission(Arc::clone(&role.name), permission),
                     answer: rank.1,
                     sees_action: role.sees_action
-                        || (assumed.is_none() && self.another_sees(standing, identity, question)),
+                        || (assumed.is_none()
+                            && self.another(|role| role.sees_action, standing, identity, question)),
+                    sees_evidence: role.sees_evidence
+                        || (assumed.is_none()
+                            && self.another(|role| role.sees_evidence, standing, identity, question)),
                     priority: role.priority,
                     emergency: assumed,
                 });
@@ -101,10 +105,16 @@ impl AccessPolicy {
         best
     }
 
-    /// Whether any role that grants the call lets the caller know what was done with the answer. A role for
-    /// emergencies adds nothing to what is granted by another: only one of them is assumed.
-    fn another_sees(&self, standing: &Standing, identity: &Identity, question: &Question<'_>) -> bool {
-        let seeing = |role: &&Role| role.sees_action && role.emergency.is_none();
+    /// Whether any role that grants the call lets the caller know more of what was done. A role for emergencies adds
+    /// nothing to what is granted by another: only one of them is assumed.
+    fn another(
+        &self,
+        sees: impl Fn(&Role) -> bool,
+        standing: &Standing,
+        identity: &Identity,
+        question: &Question<'_>,
+    ) -> bool {
+        let seeing = |role: &&Role| sees(role) && role.emergency.is_none();
         self.roles_of(standing).filter(seeing).any(|role| {
             matches!(role.weigh(identity, question), Stand::Grants { .. })
                 && !self.narrows(identity, role, question, None)

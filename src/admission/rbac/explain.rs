@@ -101,6 +101,9 @@ impl fmt::Display for Explanation {
                 if grant.sees_action {
                     writeln!(f, "  the caller is told what was done with the answer")?;
                 }
+                if grant.sees_evidence {
+                    writeln!(f, "  the caller is told the evidence: p-values, and rows run")?;
+                }
                 if let Some(assumed) = &grant.emergency {
                     let (minutes, per_day) = (assumed.minutes, assumed.per_day);
                     writeln!(

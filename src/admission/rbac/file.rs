@@ -44,6 +44,7 @@ pub(super) struct RoleSpec {
     pub(super) requires: Vec<Credential>,
     pub(super) permissions: Vec<PermissionSpec>,
     pub(super) sees_action: bool,
+    pub(super) sees_evidence: bool,
     pub(super) priority: Priority,
     pub(super) conditions: Option<ConditionsSpec>,
     pub(super) emergency: Option<Spanned<EmergencySpec>>,

@@ -285,6 +285,7 @@ impl Role {
                 && b.emergency.is_none()
                 && a.priority >= b.priority
                 && a.sees_action >= b.sees_action
+                && a.sees_evidence >= b.sees_evidence
         };
         one_way(self, other) && (first || !one_way(other, self))
     }

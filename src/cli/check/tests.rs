@@ -15,7 +15,7 @@ impl Home {
                       permissions = [{ rpcs = [\"*\"], models = [\"wdbc\"] }]\n";
         fs::write(home.path("access.toml"), access).unwrap();
         fs::create_dir_all(home.path("models/wdbc/1")).unwrap();
-        for file in ["model.onnx", "contract.toml", "labels.txt"] {
+        for file in ["model.onnx", "twin.onnx", "contract.toml", "labels.txt", "calibration.json"] {
             fs::copy(format!("models/wdbc/1/{file}"), home.path("models/wdbc/1").join(file)).unwrap();
         }
         home
@@ -25,7 +25,7 @@ impl Home {
         self.0.path().join(name)
     }
 
-    /// Runs the command on a configuration; detectors are off, so that no calibration is needed.
+    /// Runs the command on a configuration.
     fn check(&self, more: &str) -> Result<String, Vec<String>> {
         let library = Path::new(".onnxruntime/libonnxruntime.so.1.31.1").canonicalize().unwrap();
         let text = format!(
@@ -37,10 +37,7 @@ impl Home {
              access.policy = \"access.toml\"\n\
              models.repository = \"models\"\n\
              onnxruntime.library = \"{}\"\n\
-             audit.directory = \"state/audit\"\n\
-             policy.unmeasured = \"allow\"\n\
-             detection.confidence.enabled = false\n\
-             detection.consistency.enabled = false\n",
+             audit.directory = \"state/audit\"\n",
             library.display()
         );
         self.check_text(&format!("{text}{more}"))
@@ -139,11 +136,11 @@ fn each_file_of_trust_that_holds_something_else_is_refused_at_its_key() {
     expect(
         &home.check(more).unwrap_err(),
         &[
-            "asepsis.toml:12: tls.deny_list: deny.toml: serials: `xyz`: hexadecimal digits",
-            "asepsis.toml:13: tls.crl: none.crl: No such file",
-            "asepsis.toml:13: tls.crl: pki/ca.pem: no revocation list in it",
-            "asepsis.toml:14: tls.trust_bundles.a.example: empty.pem: no certificate in it",
-            "asepsis.toml:15: tls.trust_bundles.b.example: pki/client.pem: certificate 1 of it: is not one of a CA",
+            "asepsis.toml:9: tls.deny_list: deny.toml: serials: `xyz`: hexadecimal digits",
+            "asepsis.toml:10: tls.crl: none.crl: No such file",
+            "asepsis.toml:10: tls.crl: pki/ca.pem: no revocation list in it",
+            "asepsis.toml:11: tls.trust_bundles.a.example: empty.pem: no certificate in it",
+            "asepsis.toml:12: tls.trust_bundles.b.example: pki/client.pem: certificate 1 of it: is not one of a CA",
         ],
     );
     let good = "tls.trust_bundles.\"c.example\" = \"pki/ca.pem\"\n";
@@ -191,10 +188,10 @@ fn what_would_start_is_summed_up_and_nothing_is_left_behind() {
 fn cedar_policies_that_do_not_fit_the_schema_are_refused() {
     let home = Home::new();
     let more = "access.cedar = \"access.cedar\"\n";
-    expect(&home.check(more).unwrap_err(), &["asepsis.toml:12: access.cedar: access.cedar: No such file"]);
+    expect(&home.check(more).unwrap_err(), &["asepsis.toml:9: access.cedar: access.cedar: No such file"]);
     fs::write(home.path("access.cedar"), "permit (principal, action == Action::\"Infer\", resource);")
         .unwrap();
-    expect(&home.check(more).unwrap_err(), &["asepsis.toml:12: access.cedar: access.cedar: "]);
+    expect(&home.check(more).unwrap_err(), &["asepsis.toml:9: access.cedar: access.cedar: "]);
     fs::write(home.path("access.cedar"), "permit (principal, action, resource);").unwrap();
     home.check(more).unwrap();
 }
@@ -209,7 +206,7 @@ fn where_the_spiffe_agent_brings_certificates_no_files_are_asked_for() {
     let agent = "workload_api.socket = \"unix:///run/agent.sock\"\n";
     // What comes from files all the same is looked at, and so are files that may serve in the agent's stead.
     let denied = home.check_text(&format!("{text}{agent}tls.deny_list = \"none.toml\"\n")).unwrap_err();
-    expect(&denied, &["asepsis.toml:10: tls.deny_list: none.toml: No such file"]);
+    expect(&denied, &["asepsis.toml:7: tls.deny_list: none.toml: No such file"]);
     let fallback = format!("{text}{agent}workload_api.fallback = \"files\"\n");
     assert_eq!(home.check_text(&fallback).unwrap_err().len(), 3);
     home.check_text(&format!("{text}{agent}")).unwrap();

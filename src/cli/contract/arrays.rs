@@ -10,13 +10,13 @@ use std::io::Read;
 use std::path::Path;
 
 /// An open npz file.
-pub(super) struct Arrays {
+pub(in crate::cli) struct Arrays {
     reader: NpzReader<File>,
     names: Vec<String>,
 }
 
 impl Arrays {
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
+    pub(in crate::cli) fn open(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
         let mut reader = NpzReader::new(file).map_err(|error| error.to_string())?;
         let names = reader.names().map_err(|error| error.to_string())?;
@@ -24,12 +24,12 @@ impl Arrays {
     }
 
     /// Their names.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::cli) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| name.trim_end_matches(".npy"))
     }
 
     /// The array of an input: that of its name, else `clean` or `input`, where the model has no other input.
-    pub(super) fn of_input(&mut self, name: &str, alone: bool) -> Result<Option<Tensor>, String> {
+    pub(in crate::cli) fn of_input(&mut self, name: &str, alone: bool) -> Result<Option<Tensor>, String> {
         let others: &[&str] = if alone { &["clean", "input"] } else { &[] };
         let wanted = [name].into_iter().chain(others.iter().copied());
         let found = wanted.into_iter().find(|wanted| self.names().any(|name| name == *wanted));
@@ -37,13 +37,21 @@ impl Arrays {
     }
 
     /// The array `names`, which says what the columns are.
-    pub(super) fn columns(&mut self) -> Result<Vec<String>, String> {
+    pub(in crate::cli) fn columns(&mut self) -> Result<Vec<String>, String> {
         if !self.names().any(|name| name == "names") {
             return Ok(Vec::new());
         }
         let (_, data) = self.read("names")?.into_parts();
         let Data::Bytes(names) = data else { return Err("the array `names` holds no text".into()) };
         Ok(names)
+    }
+
+    /// The array of that name, if there is one.
+    pub(in crate::cli) fn find(&mut self, name: &str) -> Result<Option<Tensor>, String> {
+        if !self.names().any(|known| known == name) {
+            return Ok(None);
+        }
+        self.read(name).map(Some)
     }
 
     fn read(&mut self, name: &str) -> Result<Tensor, String> {
@@ -75,7 +83,7 @@ fn tensor<T: Clone>(array: &ArrayD<T>, data: impl FnOnce(Vec<T>) -> Data) -> Res
 
 /// The elements as another datatype; `None` where that has no such numbers, or would change a whole one. Bytes
 /// that stand for reals are grey levels, and divided by 255, as everywhere in this house.
-pub(super) fn cast(data: Data, datatype: Datatype) -> Option<Data> {
+pub(in crate::cli) fn cast(data: Data, datatype: Datatype) -> Option<Data> {
     if data.datatype() == datatype {
         return Some(data);
     }
@@ -116,7 +124,7 @@ fn single(value: f64) -> f32 {
 
 /// Numbers as f64, for statistics and for floating-point tensors.
 #[expect(clippy::cast_precision_loss, reason = "the nearest, as numpy's astype has it")]
-pub(super) fn reals(data: &Data) -> Option<Vec<f64>> {
+pub(in crate::cli) fn reals(data: &Data) -> Option<Vec<f64>> {
     match data {
         Data::Fp16(values) => Some(values.iter().map(|v| v.to_f64()).collect()),
         Data::Bf16(values) => Some(values.iter().map(|v| v.to_f64()).collect()),
@@ -152,7 +160,7 @@ fn wholes(data: &Data) -> Option<Vec<i128>> {
 
 /// An element of a numpy array of text: `<U12` (UTF-32) or `|S12` (bytes), padded with NUL.
 #[derive(Clone)]
-pub(super) struct Text(pub(super) String);
+pub(in crate::cli) struct Text(pub(in crate::cli) String);
 
 impl ReadableElement for Text {
     fn read_to_end_exact_vec<R: Read>(

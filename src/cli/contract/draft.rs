@@ -175,12 +175,18 @@ fn output(text: &mut String, port: &Port, datatype: Datatype, meaning: Option<Me
         }
         Some(Meaning::Logits) => push(text, "meaning = \"logits\"\n"),
         Some(Meaning::Embedding) => push(text, "meaning = \"embedding\"\n"),
+        Some(Meaning::Labels) => push(text, "meaning = \"labels\"   # each in 0..1 by itself\n"),
+        Some(Meaning::Values) => push(text, "meaning = \"values\"\n"),
         None if datatype == Datatype::Fp32 => push(
             text,
             "# TODO: what detectors may take it for, if it is one of these:\n\
-             # meaning = \"probabilities\"   # or \"logits\" or \"embedding\"\n",
+             # meaning = \"probabilities\"   # or \"logits\", \"embedding\", \"labels\", \"values\"\n",
         ),
-        None => {}
+        // A draft is of the primary alone.
+        None
+        | Some(
+            Meaning::TwinProbabilities | Meaning::TwinLogits | Meaning::TwinLabels | Meaning::TwinValues,
+        ) => {}
     }
     let why = if publish { "callers see it" } else { "evidence inside; callers never see it" };
     push(text, format_args!("publish = {publish}    # {why}\n"));

@@ -109,7 +109,14 @@ fn probabilities(values: &[f32], meaning: Meaning) -> Vec<f64> {
             let sum: f64 = raised.iter().sum();
             raised.into_iter().map(|value| value / sum).collect()
         }
-        Meaning::Probabilities | Meaning::Embedding => values.iter().map(|v| f64::from(*v)).collect(),
+        Meaning::Probabilities
+        | Meaning::Embedding
+        | Meaning::Labels
+        | Meaning::Values
+        | Meaning::TwinProbabilities
+        | Meaning::TwinLogits
+        | Meaning::TwinLabels
+        | Meaning::TwinValues => values.iter().map(|v| f64::from(*v)).collect(),
     }
 }
 
