@@ -17,9 +17,13 @@ def save_image_contract(path, name, description, classes, files):
         *files,
     ]
     perturbations = [
+        [
+            "# JPEG with its blocks moved by 4 pixels, so that images that were JPEG before are treated like others",
+            'kind = "jpeg"', "quality = 75", "shift = 4",
+        ],
         ["# feature squeezing: one bit a pixel", 'kind = "bit_depth"', "bits = 1"],
+        ['kind = "blur"', "sigma = 1.0"],
         ["# upper median of the 2x2 window that ends at the pixel", 'kind = "median"', "window = 2"],
-        ['kind = "median"', "window = 3"],
     ]
     outputs = [("probabilities", classes), ("logits", classes), ("embedding", 64)]
     save_contract(path, name, description, "image", input_lines, outputs, perturbations)
@@ -66,7 +70,7 @@ def save_contract(path, name, description, input_name, input_lines, outputs, per
         published = output == "probabilities"
         lines += ["", "[[outputs]]", f'name = "{output}"', 'datatype = "FP32"', f"shape = [-1, {width}]"]
         lines += [f'meaning = "{output}"', f"publish = {str(published).lower()}"]
-    lines += ["", "# the perturbed copies run beside every input, in this order"]
+    lines += ["", "# the perturbed copies that run for rows in doubt, in this order"]
     for perturbation in perturbations:
         lines += ["[[perturbations]]", *perturbation, ""]
     path.write_text("\n".join(lines).rstrip() + "\n")

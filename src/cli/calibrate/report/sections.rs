@@ -88,10 +88,10 @@ fn assumptions(page: &mut Page) {
     page.list(&[
         "Traffic is like the calibration data (exchangeability): the same kind of patients, devices, sites, \
          settings and preparation. Data of another site or year can raise false alarms at once; calibrate with \
-         data recorded where the model is used, and again after every change. The alarm on the live rate of \
-         anomalous rows watches for it.",
+         data recorded where the model is used, and again after every change. Compare the \
+         rate of flagged answers in the metrics with the promise.",
         "The rows are independent. Many images of one patient are worth fewer rows than their number.",
-        "The model, its twin and the settings of the detectors were made without these rows.",
+        "The model, its twin and the settings of the detectors were made, and chosen among others, without these rows.",
         "The files named at the end of this page are the ones that are served; the sidecar checks that.",
     ]);
     page.heading("What it does not cover");
@@ -115,7 +115,8 @@ fn detection(page: &mut Page, report: &Report) {
     page.key(&[("clean", "clean rows that rank"), ("attacked", "attacked rows")]);
     let mut figures = vec![(
         charts::histogram("Fused score", &report.fused, &attacked, &marks),
-        "Fused score: how rare the rarest score of a row is, as -log p. The bars at the ends hold what lies beyond."
+        "Fused score: the sum of the squares by which -log p of each score exceeds 1. The bars at the ends hold what \
+         lies beyond."
             .to_owned(),
     )];
     if let Some((curve, area)) = charts::roc(report) {
