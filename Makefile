@@ -4,7 +4,7 @@ asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve client test check fuzz interop bench calibrate build fetch clean
+.PHONY: help demo serve client test check fuzz interop bench calibrate evaluate build fetch clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ calibrate: build ## MODEL=models/NAME/VERSION CLEAN=FILE.npz [ATTACKED=FILE.npz]
 		--clean $(or $(CLEAN),$(error CLEAN=FILE.npz is missing)) \
 		$(and $(ATTACKED),--attacked $(ATTACKED))
 
+evaluate: build ## attacks against the release, into docs/EVALUATION.md; or MODEL=FILE.onnx CLEAN=FILE.npz; QUICK=1: few rows
+	ASEPSIS_BINARY=$(asepsis) scripts/evaluate $(and $(MODEL),--model $(MODEL)) $(and $(CLEAN),--clean $(CLEAN)) $(and $(QUICK),--quick)
+
 build: fetch ## the release binary
 	cargo build --release --locked
 
@@ -55,4 +58,4 @@ fetch: ## ONNX Runtime, into .onnxruntime/
 
 clean: ## everything that the targets above made
 	cargo clean
-	rm -rf .onnxruntime .tools .venv .venv-interop .pytest_cache tests/interop/oidc/node_modules demo
+	rm -rf .onnxruntime .tools .venv .venv-interop .venv-evaluate .pytest_cache evaluation/work tests/interop/oidc/node_modules demo

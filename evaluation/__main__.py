@@ -1,0 +1,5 @@
+"""`python -m evaluation`."""
+
+from .evaluate import main
+
+main()
