@@ -359,7 +359,9 @@ class Evaluation:
                 )
                 detection[str(alpha)] += list(promise.detection.values())
                 shares[str(alpha)] = float(np.mean(list(promise.detection.values())))
-            found[family] = {"chosen": groups, "detection": shares, "settings": len(names)}
+            kind = "image" if self.model.contract.is_image else "table"
+            named = [subjects.copy_name(kind, group) for group in groups]
+            found[family] = {"chosen": named, "detection": shares, "settings": len(names)}
         return {"families": found, "mean": {alpha: float(np.mean(values)) for alpha, values in detection.items()}}
 
 

@@ -130,9 +130,10 @@ def with_candidates(subject, log):
     directory = WORK / "candidates" / subject.name / subject.directory.name
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(subject.directory, directory)
-    text = (directory / "contract.toml").read_text()
-    text = re.sub(r"\n\[\[perturbations\]\][^\[]*", "\n", text)
-    (directory / "contract.toml").write_text(text.rstrip() + "\n" + perturbations(CANDIDATES[kind]))
+    text = without_perturbations((directory / "contract.toml").read_text())
+    (directory / "contract.toml").write_text(text + perturbations(CANDIDATES[kind]))
+    if len(tomllib.loads((directory / "contract.toml").read_text())["perturbations"]) != len(CANDIDATES[kind]):
+        raise SystemExit(f"{directory}/contract.toml still has other copies than the candidates")
     clean, known = WORK / f"{subject.name}-candidates.npz", WORK / f"{subject.name}-fit.npz"
     np.savez(clean, clean=subject.calibration)
     arguments = ["--model", directory, "--clean", clean, "--library", LIBRARY]
@@ -142,6 +143,26 @@ def with_candidates(subject, log):
         arguments += ["--fit", known]
     log(asepsis("calibrate", *arguments).strip())
     return directory
+
+
+def without_perturbations(text):
+    """A contract less its tables of perturbations, each of which ends at the next table."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("["):
+            inside = line.startswith("[[perturbations]]")
+        if not inside:
+            lines.append(line)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def copy_name(kind, group):
+    """`copy 2` in words: the candidate's kind and parameters."""
+    if not group.startswith("copy "):
+        return group.replace("_", " ")
+    spec = CANDIDATES[kind][int(group.removeprefix("copy "))]
+    values = [f"{value:g}" for key, value in spec.items() if key not in ("kind", "usual")]
+    return " ".join([spec["kind"].replace("_", " "), *values])
 
 
 def read_rows(path):

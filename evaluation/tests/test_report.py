@@ -1,11 +1,12 @@
 """The document says plainly what was missed."""
 
 import copy
+import tomllib
 
 import numpy as np
 import pytest
 
-from evaluation import plots, report
+from evaluation import data, plots, report, subjects
 
 CHANCE = np.random.default_rng(0)
 
@@ -114,3 +115,15 @@ def test_plots_of_the_same_results_are_the_same_bytes(entry, tmp_path):
         pictures.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert pictures[0] == pictures[1]
     assert set(pictures[0]) == {"detection.svg", "promise.svg", "cost.svg"}
+
+
+def test_candidates_take_the_place_of_every_copy_of_a_contract():
+    text = (data.ROOT / "models/digits/1/contract.toml").read_text()
+    assert len(tomllib.loads(text)["perturbations"]) > 1
+    left = tomllib.loads(subjects.without_perturbations(text))
+    assert "perturbations" not in left
+    assert len(left["outputs"]) == len(tomllib.loads(text)["outputs"])
+    written = tomllib.loads(subjects.perturbations(subjects.CANDIDATES["image"]))["perturbations"]
+    assert [spec["kind"] for spec in written] == [spec["kind"] for spec in subjects.CANDIDATES["image"]]
+    assert subjects.copy_name("image", "copy 0") == "jpeg 75"
+    assert subjects.copy_name("image", "twin_margin") == "twin margin"
