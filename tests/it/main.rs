@@ -38,6 +38,7 @@ mod operations;
 mod pool;
 mod probes;
 mod process;
+mod promise;
 mod properties;
 mod provider;
 mod refusals;
