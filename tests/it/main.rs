@@ -46,6 +46,7 @@ mod rotation;
 mod sidecar;
 mod slow;
 mod streams;
+mod telemetry;
 mod tokens;
 mod trust;
 mod wire;
