@@ -57,7 +57,9 @@ pub(super) fn register(
 /// Versions that were served at a scrape, and whether they still are: one that is gone says 0, not nothing. Bounded by
 /// what the repository ever held.
 fn ready(known: &mut BTreeMap<(String, String), bool>, served: &[Arc<Served>]) -> Vec<Sample> {
-    known.values_mut().for_each(|ready| *ready = false);
+    for ready in known.values_mut() {
+        *ready = false;
+    }
     for served in served {
         known.insert((served.contract.name.clone(), served.contract.version.clone()), true);
     }

@@ -111,10 +111,9 @@ impl Signals {
 /// Logs to standard error; standard output belongs to the ready line.
 fn log(config: &Config) {
     // What libraries trace would tell of headers and frames.
-    let mut filter = format!("warn,asepsis={}", config.log.level.as_str());
-    if config.log.requests != Logged::None {
-        filter.push_str(&format!(",{}=info", requests::TARGET));
-    }
+    let of_requests = if config.log.requests == Logged::None { "off" } else { "info" };
+    let level = config.log.level.as_str();
+    let filter = format!("warn,asepsis={level},{}={of_requests}", requests::TARGET);
     let lines = match config.log.format {
         LogFormat::Json => Lines::Json,
         LogFormat::Text => Lines::Text,

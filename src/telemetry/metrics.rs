@@ -46,10 +46,15 @@ pub(super) struct Metrics {
     rows: Family<VersionLabels, Counter>,
     copies: Family<VersionLabels, Counter>,
     request_copies: Family<VersionLabels, Histogram, fn() -> Histogram>,
+    rare: Rare,
+    counts: Counts,
+}
+
+/// Families that few requests touch.
+struct Rare {
     shadowed: Family<ActionLabel, Counter>,
     handshakes_failed: Family<ReasonLabel, Counter>,
     reloads: Family<ReloadLabels, Counter>,
-    counts: Counts,
 }
 
 /// What others count while they work: what became of spans and of lines of the log.
@@ -159,7 +164,7 @@ impl Metrics {
         registry.register("request_copies", "Perturbed rows of a request", request_copies.clone());
         let of = |stage: &Stage| by_stage.get_or_create_owned(&StageLabel { stage: stage.as_str() });
         let stages = Stage::ALL.iter().map(of).collect();
-        let (shadowed, handshakes_failed, reloads, counts) = others(&mut registry);
+        let (rare, counts) = (Rare::registered(&mut registry), Counts::registered(&mut registry));
         Self {
             registry: Mutex::new(registry),
             aliases,
@@ -171,9 +176,7 @@ impl Metrics {
             rows,
             copies,
             request_copies,
-            shadowed,
-            handshakes_failed,
-            reloads,
+            rare,
             counts,
         }
     }
@@ -203,17 +206,17 @@ impl Metrics {
             }
         }
         if let Some(action) = observation.shadowed {
-            self.shadowed.get_or_create(&ActionLabel { action: action.as_str() }).inc();
+            self.rare.shadowed.get_or_create(&ActionLabel { action: action.as_str() }).inc();
         }
     }
 
     pub(super) fn handshake_failed(&self, reason: &'static str) {
-        self.handshakes_failed.get_or_create(&ReasonLabel { reason }).inc();
+        self.rare.handshakes_failed.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(super) fn reloaded(&self, source: &str, reason: Reason) {
         let labels = ReloadLabels { source: source.to_owned(), reason: reason.as_str() };
-        self.reloads.get_or_create(&labels).inc();
+        self.rare.reloads.get_or_create(&labels).inc();
     }
 
     /// What others count.
@@ -291,26 +294,31 @@ impl ModelMetrics {
     }
 }
 
-/// Families that few requests touch, and what others count.
-fn others(
-    registry: &mut Registry,
-) -> (Family<ActionLabel, Counter>, Family<ReasonLabel, Counter>, Family<ReloadLabels, Counter>, Counts) {
-    let shadowed = Family::default();
-    let help = "Requests that shadow mode kept policy from acting on, by what it would have done";
-    registry.register("shadowed", help, shadowed.clone());
-    let handshakes_failed = Family::default();
-    registry.register("handshakes_failed", "Connections that came to nothing", handshakes_failed.clone());
-    let reloads = Family::default();
-    let help = "Certificates, policy or keys read anew, by how it ended";
-    registry.register("reloads", help, reloads.clone());
-    let counts = Counts::default();
-    let help = "Spans that a collector has taken";
-    registry.register("spans_exported", help, counts.spans_exported.clone());
-    let help = "Spans that were not exported: the queue was full, or the collector did not take them";
-    registry.register("spans_dropped", help, counts.spans_dropped.clone());
-    let help = "Lines of requests that were not logged: the queue was full";
-    registry.register("log_lines_dropped", help, counts.log_lines_dropped.clone());
-    (shadowed, handshakes_failed, reloads, counts)
+impl Rare {
+    fn registered(registry: &mut Registry) -> Self {
+        let shadowed = Family::default();
+        let help = "Requests that shadow mode kept policy from acting on, by what it would have done";
+        registry.register("shadowed", help, shadowed.clone());
+        let handshakes_failed = Family::default();
+        registry.register("handshakes_failed", "Connections that came to nothing", handshakes_failed.clone());
+        let reloads = Family::default();
+        let help = "Certificates, policy or keys read anew, by how it ended";
+        registry.register("reloads", help, reloads.clone());
+        Self { shadowed, handshakes_failed, reloads }
+    }
+}
+
+impl Counts {
+    fn registered(registry: &mut Registry) -> Self {
+        let counts = Self::default();
+        let help = "Spans that a collector has taken";
+        registry.register("spans_exported", help, counts.spans_exported.clone());
+        let help = "Spans that were not exported: the queue was full, or the collector did not take them";
+        registry.register("spans_dropped", help, counts.spans_dropped.clone());
+        let help = "Lines of requests that were not logged: the queue was full";
+        registry.register("log_lines_dropped", help, counts.log_lines_dropped.clone());
+        counts
+    }
 }
 
 fn traced() -> Traced {

@@ -68,7 +68,6 @@ impl Failure {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "Triton has a word for a few reasons alone")]
     fn of(action: Action, reason: Reason) -> Self {
         match (action, reason) {
             (Action::Abandoned, _) => Self::Canceled,
