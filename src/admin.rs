@@ -4,9 +4,12 @@
 //! the names of conditions, a scrape what `telemetry` has counted. One request a connection, so that no client
 //! can keep one of the few connections for itself.
 
+mod accept;
+
+use crate::telemetry::Exposition;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -35,6 +38,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// OpenMetrics 1.0, section "Overall structure".
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// Exposition formats, "Text-based format".
+const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// What probes and scrapes are told. Both may block: they are asked on a thread that may wait.
@@ -42,8 +47,8 @@ pub trait AdminState: Send + Sync + 'static {
     /// The conditions of readiness by name, and whether each holds.
     fn readiness(&self) -> Vec<(&'static str, bool)>;
 
-    /// Appends the metrics in the OpenMetrics text format.
-    fn metrics(&self, out: &mut String);
+    /// Appends the metrics in that format.
+    fn metrics(&self, exposition: Exposition, out: &mut String);
 }
 
 /// How long a connection may take.
@@ -139,7 +144,10 @@ async fn answer<S: AdminState + ?Sized>(request: &Request<Incoming>, state: Arc<
     match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => asked(move || readiness(&*state)).await,
-        _ => asked(move || metrics(&*state)).await,
+        _ => {
+            let exposition = accept::exposition(request.headers());
+            asked(move || metrics(&*state, exposition)).await
+        }
     }
 }
 
@@ -160,11 +168,16 @@ fn readiness<S: AdminState + ?Sized>(state: &S) -> Response<Full<Bytes>> {
     text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }
 
-fn metrics<S: AdminState + ?Sized>(state: &S) -> Response<Full<Bytes>> {
+fn metrics<S: AdminState + ?Sized>(state: &S, exposition: Exposition) -> Response<Full<Bytes>> {
     let mut body = String::new();
-    state.metrics(&mut body);
+    state.metrics(exposition, &mut body);
+    let content_type = match exposition {
+        Exposition::OpenMetrics => OPEN_METRICS,
+        Exposition::PlainText => PROMETHEUS_TEXT,
+    };
     let mut response = text(StatusCode::OK, body);
-    response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     response
 }
 

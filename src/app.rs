@@ -4,6 +4,7 @@
 //! for signals, so that an overload of the one cannot silence the other.
 
 pub mod access;
+mod gauges;
 mod trust;
 mod upkeep;
 
@@ -22,7 +23,7 @@ use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::intake::files::Decoders;
 use crate::reload::{Reloadable, Reloader};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Exposition, Telemetry};
 use crate::transport::Limits;
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
@@ -139,7 +140,7 @@ impl App {
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let ledger = Arc::new(FileLedger::open(&config.audit).map_err(StartError::one)?);
         let in_flight = InFlight::new(config.limits.in_flight_max);
-        let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
+        let telemetry = Telemetry::start(&config.telemetry(), in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
         let guard = Arc::new(Guard {
             of_connection: trust.of_connection(config),
@@ -174,8 +175,9 @@ impl App {
         };
         app.listen(config)?;
         app.listen_operations(config)?;
-        app.listen_admin(config, ledger)?;
+        gauges::register(&app.telemetry, &app.guard, &ledger, now.wall);
         app.upkeep.gauges(&app.telemetry);
+        app.listen_admin(config, ledger)?;
         if let (Some(jwt), Some(provider)) = (&app.upkeep.jwt, provider) {
             let (guard, telemetry) = (Arc::clone(&app.guard), Arc::clone(&app.telemetry));
             let on_change = move || {
@@ -333,8 +335,8 @@ impl admin::AdminState for State {
         ]
     }
 
-    fn metrics(&self, out: &mut String) {
-        self.telemetry.metrics(out);
+    fn metrics(&self, exposition: Exposition, out: &mut String) {
+        self.telemetry.metrics(exposition, out);
     }
 }
 

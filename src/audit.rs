@@ -127,6 +127,8 @@ pub struct Observation {
     pub closed: Instant,
     /// The stages that happened, in order of their end.
     pub stages: Vec<StageTime>,
+    /// How many of them had ended when the baseline was asked; those behind are of its runs.
+    pub baseline_from: Option<usize>,
     /// The caller's place in a distributed trace.
     pub parent: Option<TraceParent>,
     /// Client rows judged.

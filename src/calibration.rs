@@ -91,6 +91,8 @@ pub struct Calibration {
     /// Rows whose fused score is larger after the first run are in doubt.
     gate: f64,
     fused: Ranks,
+    /// When it was made, in seconds since 1970.
+    created: i64,
 }
 
 /// Fused scores of clean rows, ascending.
@@ -126,6 +128,7 @@ impl Calibration {
             late: references(late)?,
             gate: f64::NEG_INFINITY,
             fused: Ranks::All(Vec::new()),
+            created: artefact.created,
         };
         if calibration.late.is_empty() || calibration.early.is_empty() {
             // One run asks them all, or the first has nothing to say: every row is asked to the end.
@@ -138,6 +141,12 @@ impl Calibration {
         let fused = calibration.fuse_ranked(artefact).ok_or_else(|| unusable("ranked"))?;
         calibration.fused = Ranks::new(fused, artefact, usage.per_class);
         Ok(calibration)
+    }
+
+    /// When it was made, in seconds since 1970.
+    #[must_use]
+    pub fn created(&self) -> i64 {
+        self.created
     }
 
     /// Fuses the scores of the first run; `None` unless there is exactly one for each of its references. Without

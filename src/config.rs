@@ -51,6 +51,8 @@ pub struct Config {
     pub audit: crate::audit::file::Settings,
     /// Where traces are sent.
     pub otlp: crate::telemetry::otlp::Settings,
+    /// What is counted under which names.
+    pub metrics: crate::telemetry::MetricsSettings,
     /// What the process says of itself on standard error.
     pub log: Log,
     /// Where each key was set.
@@ -118,6 +120,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The least severe lines that are written.
     pub level: LogLevel,
+    /// Which requests have a line of their own, at level `info` whatever `level` is.
+    pub requests: crate::telemetry::Logged,
 }
 
 /// How log lines look.
@@ -186,6 +190,7 @@ impl Config {
             detection: document.section("detection"),
             audit: document.section("audit"),
             otlp: document.section("otlp"),
+            metrics: document.section("metrics"),
             log: document.section("log"),
             places: Places::default(),
         };
@@ -203,6 +208,16 @@ impl Config {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be printed: {error}\n"))
     }
 
+    /// What telemetry is told of it.
+    #[must_use]
+    pub fn telemetry(&self) -> crate::telemetry::Settings {
+        crate::telemetry::Settings {
+            otlp: self.otlp.clone(),
+            metrics: self.metrics,
+            logged: self.log.requests,
+        }
+    }
+
     /// Gives empty values their meaning and paths their place.
     fn normalise(&mut self, directory: &Path) {
         let unix_alone = self.listen.unix.is_some() && !self.places.has("listen.grpc");
@@ -215,7 +230,7 @@ impl Config {
         {
             self.jwt.jwks = directory.join(path).to_string_lossy().into_owned();
         }
-        let Self { listen, tls, jwt, api_keys, access, models, onnxruntime, audit, .. } = self;
+        let Self { listen, tls, jwt, api_keys, access, models, onnxruntime, audit, otlp, .. } = self;
         tls.crl.0.retain(|path| !path.as_os_str().is_empty());
         for path in tls.crl.0.iter_mut().chain(tls.trust_bundles.values_mut()) {
             if !path.as_os_str().is_empty() {
@@ -232,6 +247,7 @@ impl Config {
             &mut api_keys.file,
             &mut api_keys.secret,
             &mut access.cedar,
+            &mut otlp.ca,
         ] {
             *path = path.take().filter(|path| !path.as_os_str().is_empty());
             if let Some(path) = path {

@@ -14,6 +14,7 @@ pub use call::{Call, Head, Visitor};
 pub use fallback::Settled;
 pub use identify::Identified;
 
+use crate::admission::rate_limit::Paid;
 use crate::admission::rbac::Grant;
 use crate::admission::{Admission, Admitted};
 use crate::audit::{Auditor, Entry};
@@ -25,13 +26,16 @@ use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::intake::files::{Decoders, Patience};
-use crate::intake::{self, Input, Received, parameters};
+use crate::intake::image::Room;
+use crate::intake::parameters::{self, Parameters};
+use crate::intake::{self, Input, Received};
 use crate::judgement::{Judgement, Served, judge};
 use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
 use crate::refusal::Refusal;
-use std::sync::Arc;
+use crate::trace::handed_on;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -202,15 +206,14 @@ impl Guard {
     async fn answer(&self, call: &mut Call, request: ModelInferRequest) -> Result<Answer, Refusal> {
         call.entry.client_id(&request.id);
         let started = clock::instant();
-        let served = self.open(call, &request.model_name, &request.model_version)?;
+        let served = self.open(call, &request.model_name, &request.model_version);
         let opened = clock::instant();
         call.entry.stage(Stage::Open, started, opened);
+        let served = served?;
 
-        let asked = parameters::read(&served.contract, &request, call.content())?;
-        let received = intake::read(&served.contract, &request)?;
-        let _paid = call.pay(&served, &received)?;
-        let _room = self.decoders.room(&served.contract, &received)?;
+        let read = self.read(call, &served, &request);
         call.entry.stage(Stage::Decode, opened, clock::instant());
+        let (asked, received, _paid, _room) = read?;
 
         let deadline = call.deadline_with(asked.timeout);
         let input = self.decode(call, &served, received, deadline).await?;
@@ -226,6 +229,20 @@ impl Guard {
         };
         call.entry.stage(Stage::Respond, respond, clock::instant());
         answer
+    }
+
+    /// What the message asks and holds, by the contract; its cost is paid, and its room taken, until they are dropped.
+    fn read(
+        &self,
+        call: &Call,
+        served: &Served,
+        request: &ModelInferRequest,
+    ) -> Result<(Parameters, Received, Paid, Option<Room>), Refusal> {
+        let asked = parameters::read(&served.contract, request, call.content())?;
+        let received = intake::read(&served.contract, request)?;
+        let paid = call.pay(served, &received)?;
+        let room = self.decoders.room(&served.contract, &received)?;
+        Ok((asked, received, paid, room))
     }
 
     /// Makes tensors of files on a compute thread; what holds tensors alone is an input already.
@@ -269,14 +286,20 @@ impl Guard {
             return Err(Refusal::late());
         }
         if input.rows() <= served.inline_rows_max {
-            return Ok(judge(served, input, &self.secret, &Interrupt::default())?);
+            let from = clock::instant();
+            let judged = judge(served, input, &self.secret, &Interrupt::default());
+            return call.judgement_of(judged, from, clock::instant());
         }
         let interrupt = Arc::new(Interrupt::default());
         let _stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
         let (model, secret) = (Arc::clone(served), self.secret.clone());
         let estimate = served.estimate(input.rows());
-        let judge = move || judge(&model, input, &secret, &interrupt);
-        Ok(self.work(call, None, estimate, deadline, judge).await??)
+        let judge = move || {
+            let from = clock::instant();
+            (judge(&model, input, &secret, &interrupt), from, clock::instant())
+        };
+        let (judged, from, to) = self.work(call, None, estimate, deadline, judge).await?;
+        call.judgement_of(judged, from, to)
     }
 
     /// Runs what takes long on a compute thread, as `stage` if it has no stages of its own.
@@ -289,12 +312,23 @@ impl Guard {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let queued = clock::instant();
-        let reply = self.pool.run(call.priority(), estimate, deadline, move || {
-            let started = clock::instant();
+        let begun = Arc::new(OnceLock::new());
+        let begins = Arc::clone(&begun);
+        let work = handed_on(move || {
+            let started = *begins.get_or_init(clock::instant);
             (started, work(), clock::instant())
-        })?;
-        let done = tokio::time::timeout_at(deadline.instant().into(), reply).await;
-        let (started, done, ended) = done.map_err(|_| Refusal::late())??;
+        });
+        let reply = self.pool.run(call.priority(), estimate, deadline, work)?;
+        let Ok(done) = tokio::time::timeout_at(deadline.instant().into(), reply).await else {
+            // Where the time went is what somebody will ask about a request that had too little of it.
+            let now = clock::instant();
+            call.entry.stage(Stage::Queue, queued, begun.get().copied().unwrap_or(now));
+            if let Some(started) = begun.get() {
+                call.entry.stage(stage.unwrap_or(Stage::Infer), *started, now);
+            }
+            return Err(Refusal::late());
+        };
+        let (started, done, ended) = done?;
         call.entry.stage(Stage::Queue, queued, started);
         if let Some(stage) = stage {
             call.entry.stage(stage, started, ended);

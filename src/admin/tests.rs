@@ -15,8 +15,11 @@ impl AdminState for State {
         vec![("serving", true), ("audit", self.audit.load(Ordering::Relaxed))]
     }
 
-    fn metrics(&self, out: &mut String) {
-        out.push_str("# EOF\n");
+    fn metrics(&self, exposition: Exposition, out: &mut String) {
+        out.push_str(match exposition {
+            Exposition::OpenMetrics => "# EOF\n",
+            Exposition::PlainText => "up 1\n",
+        });
     }
 }
 
@@ -142,7 +145,11 @@ async fn probes_and_scrapes_are_answered() {
     let alive = port.get("/livez").await;
     assert_status(&alive, 200);
     assert!(alive.ends_with("\r\n\r\nok\n"), "{alive}");
-    let scraped = port.get("/metrics").await;
+    let plain = port.get("/metrics").await;
+    assert!(plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{plain}");
+    assert!(plain.contains("vary: accept\r\n") && plain.ends_with("\r\n\r\nup 1\n"), "{plain}");
+    let accept = "accept: application/openmetrics-text; version=1.0.0\r\n";
+    let scraped = port.say(&format!("GET /metrics HTTP/1.1\r\nhost: x\r\n{accept}\r\n")).await;
     assert!(scraped.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
     assert!(scraped.ends_with("\r\n\r\n# EOF\n"), "{scraped}");
     let head = port.say("HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;

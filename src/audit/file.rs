@@ -4,10 +4,13 @@
 //! says when it survives the death of the machine. After a failed write nothing is appended behind a torn line:
 //! the file is left as evidence and the chain goes on in the next one, as soon as the storage takes a probe.
 
+mod lag;
 pub(crate) mod segment;
 mod writer;
 
 use super::{Ledger, LedgerError, Record};
+use crate::clock;
+use lag::Lag;
 use segment::Segments;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
@@ -16,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use writer::Writer;
 
 /// Where and how surely the audit log is kept.
@@ -93,6 +96,7 @@ pub struct FileLedger {
 struct Shared {
     writer: Mutex<Writer>,
     flushed: Mutex<Flushed>,
+    lag: Arc<Lag>,
 }
 
 /// How far the log is on the disk.
@@ -129,8 +133,10 @@ impl FileLedger {
         if let Some(torn) = &end.torn {
             tracing::warn!(file = %torn.display(), "the audit log's last line is torn; the log goes on in the next file");
         }
-        let writer = Writer::open(directory, &end, settings.rotate_bytes).map_err(failed)?;
-        let shared = Arc::new(Shared { writer: Mutex::new(writer), flushed: Mutex::default() });
+        let lag = Arc::new(Lag::new(clock::instant()));
+        let writer =
+            Writer::open(directory, &end, settings.rotate_bytes, Arc::clone(&lag)).map_err(failed)?;
+        let shared = Arc::new(Shared { writer: Mutex::new(writer), flushed: Mutex::default(), lag });
         let flusher = match settings.durability {
             Durability::Interval => {
                 let interval = Duration::from_millis(settings.fsync_interval_ms.max(1));
@@ -145,6 +151,18 @@ impl FileLedger {
     #[must_use]
     pub fn writable(&self) -> bool {
         self.shared.writer().recover().is_ok()
+    }
+
+    /// Whether the storage took the last record or probe. Neither waits nor tries.
+    #[must_use]
+    pub fn took_last(&self) -> bool {
+        self.shared.lag.took_last()
+    }
+
+    /// The age of the oldest record that is not yet on the disk; zero when all are. Does not wait.
+    #[must_use]
+    pub fn lag(&self, now: Instant) -> Duration {
+        self.shared.lag.at(now)
     }
 }
 
@@ -225,6 +243,7 @@ impl Shared {
         let result = pending.flush();
         if result.is_ok() {
             flushed.through = flushed.through.max(through);
+            self.lag.flushed();
             return result;
         }
         flushed.lost_through = flushed.lost_through.max(through);

@@ -2,13 +2,16 @@
 
 use super::Failure;
 use crate::app::{Addresses, App};
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
+use crate::telemetry::log::Lines;
+use crate::telemetry::{Logged, requests};
 use serde::Serialize;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -107,14 +110,16 @@ impl Signals {
 
 /// Logs to standard error; standard output belongs to the ready line.
 fn log(config: &Config) {
-    use crate::config::LogFormat;
     // What libraries trace would tell of headers and frames.
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,asepsis={}", config.log.level.as_str()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+    let of_requests = if config.log.requests == Logged::None { "off" } else { "info" };
+    let level = config.log.level.as_str();
+    let filter = format!("warn,asepsis={level},{}={of_requests}", requests::TARGET);
+    let lines = match config.log.format {
+        LogFormat::Json => Lines::Json,
+        LogFormat::Text => Lines::Text,
     };
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).event_format(lines);
+    let set = builder.with_writer(std::io::stderr).try_init();
     if let Err(error) = set {
         tracing::debug!(%error, "a log is set already");
     }

@@ -5,6 +5,7 @@ use crate::catalog::load::is_site;
 use crate::identity::certificate::{self, Certificate};
 use crate::identity::forwarded::Settings;
 use crate::identity::jwt::KeySource;
+use crate::telemetry::otlp::Protocol;
 use crate::transport::workload::Fallback;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -67,13 +68,7 @@ impl Config {
         if !is_site(&self.models.site) {
             report("models.site", &"up to 64 letters, digits, `-` and `_`");
         }
-        let url = |text: &String| text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http"));
-        if self.otlp.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
-            report(
-                "otlp.endpoint",
-                &"a URL such as http://127.0.0.1:4317: plain HTTP/2, a mesh encrypts the way to it",
-            );
-        }
+        self.check_otlp(&mut report);
         for problem in found.as_slice() {
             problems.push(problem.clone());
         }
@@ -262,6 +257,28 @@ impl Config {
         }
     }
 
+    fn check_otlp(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
+        let otlp = &self.otlp;
+        let scheme = |text: &String| text.parse::<http::Uri>().ok()?.scheme_str().map(str::to_owned);
+        let scheme = otlp.endpoint.as_ref().map(|endpoint| scheme(endpoint).unwrap_or_default());
+        if scheme.as_ref().is_some_and(|scheme| !otlp.protocol.takes(scheme)) {
+            let problem = match otlp.protocol {
+                Protocol::Grpc => {
+                    "a URL such as http://127.0.0.1:4317: plain HTTP/2, a mesh encrypts the way to it; \
+                     https with otlp.protocol = \"http\" alone"
+                }
+                Protocol::Http => "a URL such as http://127.0.0.1:4318 or https://collector.hospital.example",
+            };
+            report("otlp.endpoint", &problem);
+        }
+        if otlp.ca.is_some() && scheme.as_deref() != Some("https") {
+            report("otlp.ca", &"only where otlp.endpoint begins with https://");
+        }
+        if !(0.0..=1.0).contains(&otlp.sample_share) {
+            report("otlp.sample_share", &format!("{} is not between 0 and 1", otlp.sample_share));
+        }
+    }
+
     fn check_required(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
         let required = [
             ("access.policy", &self.access.policy, "a file of roles"),
@@ -315,6 +332,7 @@ impl Config {
             ("otlp.queue_max", wide(self.otlp.queue_max), 1, COUNT_MAX),
             ("otlp.interval_ms", self.otlp.interval_ms, 1, TIME_MS_MAX),
             ("otlp.timeout_ms", self.otlp.timeout_ms, 1, TIME_MS_MAX),
+            ("otlp.slow_ms", self.otlp.slow_ms, 1, TIME_MS_MAX),
             ("jwt.leeway_s", jwt.leeway_s, 0, LEEWAY_S_MAX),
             ("jwt.max_age_s", jwt.max_age_s, 1, DAY_S),
             ("jwt.token_bytes_max", wide(jwt.token_bytes_max), 256, TOKEN_BYTES_MAX),

@@ -7,11 +7,12 @@ use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing
 use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
 use crate::identity::{Credentials, Identity, IdentityError, Peer};
+use crate::inference::InferenceError;
 use crate::reason::{Action, Reason, Stage, Status};
 use crate::refusal::Refusal;
-use crate::trace::{RequestId, TraceParent};
+use crate::trace::{Ids, RequestId, TraceParent};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who stands behind a connection, and what was last worked out of it.
 pub struct Visitor {
@@ -99,6 +100,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// The trace and the request that this is the head of.
+    #[must_use]
+    pub fn ids(&self) -> Ids {
+        Ids::of(self.request_id, self.parent.as_ref())
+    }
+
     pub(super) fn method(&self) -> Result<Rpc, Refusal> {
         self.rpc.ok_or_else(|| Refusal::new(Reason::Unsupported, "there is no such method"))
     }
@@ -216,6 +223,19 @@ impl Call {
         asked.map_or(self.deadline, |asked| asked.earlier(self.deadline))
     }
 
+    /// The judgement, or how long the run took that came to none.
+    pub(super) fn judgement_of(
+        &mut self,
+        judged: Result<Judgement, InferenceError>,
+        from: Instant,
+        to: Instant,
+    ) -> Result<Judgement, Refusal> {
+        if judged.is_err() {
+            self.entry.stage(Stage::Infer, from, to);
+        }
+        Ok(judged?)
+    }
+
     /// Notes what a run took, whatever is done with its answer.
     pub(super) fn ran(&mut self, judgement: &Judgement) {
         for time in judgement.stages() {
@@ -239,8 +259,8 @@ impl Call {
 
 /// Opens the entry of a call.
 pub(super) fn open(auditor: &Arc<Auditor>, visitor: &Visitor, head: &Head) -> Entry {
-    let Head { now, request_id, parent, rpc, .. } = *head;
-    let opening = Opening { now, request_id, parent, peer: visitor.place(), rpc };
+    let Head { now, request_id, rpc, .. } = *head;
+    let opening = Opening { now, request_id, parent: head.parent.clone(), peer: visitor.place(), rpc };
     Entry::open(Arc::clone(auditor), &opening)
 }
 

@@ -61,6 +61,7 @@ impl Guard {
             return Ok(Settled { judgement, verdict: verdict.after(None), release: None, baseline: None });
         };
         call.settle(served, baseline.estimate(input.rows()));
+        call.entry.observe(|observation| observation.baseline_from = Some(observation.stages.len()));
         let second: Judgement = self.judge(call, &baseline, input, deadline).await?;
         call.ran(&second);
         let verdict = verdict.after(Some(second.verdict()));

@@ -3,59 +3,96 @@
 //! Architecture Invariant: labels are `model`, `version`, `stage`, `reason` and `action`, and of reloads and
 //! certificates `source` and `certificate`, each from a closed set, the catalog or the configuration. Nothing that a caller sends becomes a label.
 
+use super::exposition::{self, Exposition};
+use super::gauge::{Gauge, Sample};
+use super::histogram::{Histogram, SECONDS};
 use super::per_model::PerModel;
+use super::statistics::Statistics;
+use super::triton::TritonNames;
 use crate::audit::ClosedEntry;
-use crate::reason::{Action, Reason, Stage};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use crate::reason::{Action, Reason, Stage, StageTime};
+use crate::trace::Ids;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
-/// Upper bounds in seconds: 1, 2.5 and 5 of each power of ten, from the 5 us of a stage to the 10 s of a timeout.
-const BUCKETS: [f64; 20] = [
-    5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25,
-    0.5, 1.0, 2.5, 5.0, 10.0,
-];
-
-/// One value of a gauge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Its labels; see the invariant of this module.
-    pub labels: Vec<(&'static str, String)>,
-    /// Its value.
-    pub value: f64,
+/// What is told besides our own names (`[metrics]`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether inferences are told under Triton's names too (`nv_inference_request_success` and so on), for its
+    /// dashboards.
+    pub triton_names: bool,
 }
 
 /// The families, and the handles that make counting cheap.
 pub(super) struct Metrics {
     registry: Mutex<Registry>,
+    /// The same under the names of others.
+    aliases: Registry,
     models: PerModel<ModelMetrics>,
     /// In the order of [`Stage::ALL`].
     stages: Vec<Histogram>,
     requests: Family<RequestLabels, Counter>,
-    durations: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    durations: Family<ModelLabel, Traced, fn() -> Traced>,
+    inferences: Family<VersionLabels, Histogram, fn() -> Histogram>,
     rows: Family<VersionLabels, Counter>,
     copies: Family<VersionLabels, Counter>,
+    request_copies: Family<VersionLabels, Histogram, fn() -> Histogram>,
+    rare: Rare,
+    counts: Counts,
+}
+
+/// Families that few requests touch.
+struct Rare {
     shadowed: Family<ActionLabel, Counter>,
     handshakes_failed: Family<ReasonLabel, Counter>,
     reloads: Family<ReloadLabels, Counter>,
-    spans_dropped: Counter,
+}
+
+/// What others count while they work: what became of spans and of lines of the log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) spans_exported: Counter,
+    pub(super) spans_dropped: Counter,
+    pub(super) log_lines_dropped: Counter,
 }
 
 /// The handles of one model version.
 struct ModelMetrics {
-    duration: Histogram,
+    duration: Traced,
+    inference: Histogram,
     rows: Counter,
     copies: Counter,
+    request_copies: Histogram,
     /// One place for each action and reason, filled when it is first counted.
     requests: Vec<OnceLock<Counter>>,
+}
+
+/// A histogram whose buckets name the trace of the last request that was recorded of each.
+type Traced = HistogramWithExemplars<TraceLabel>;
+
+/// The label of an exemplar, by the name that Grafana looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabel {
+    trace_id: TraceId,
+}
+
+/// As 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TraceId(u128);
+
+impl EncodeLabelValue for TraceId {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        fmt::Write::write_fmt(encoder, format_args!("{:032x}", self.0))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,53 +136,53 @@ struct ReloadLabels {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
-        let mut registry = Registry::with_prefix("asepsis");
+    /// Nothing is counted yet; `statistics` are told under Triton's names where the settings ask for it.
+    pub(super) fn new(settings: Settings, statistics: &Arc<Statistics>) -> Self {
+        let (mut registry, mut aliases) = (Registry::with_prefix("asepsis"), Registry::default());
+        if settings.triton_names {
+            aliases.register_collector(Box::new(TritonNames(Arc::clone(statistics))));
+        }
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", build);
         let requests = Family::default();
         registry.register("requests", "Requests by how they ended", requests.clone());
-        let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
+        let durations = Family::new_with_constructor(traced as fn() -> Traced);
         let help = "From the arrival of a request to the end of its entry";
         registry.register_with_unit("request_duration", help, Unit::Seconds, durations.clone());
-        let by_stage = Family::new_with_constructor(histogram as fn() -> Histogram);
+        let seconds = Histogram::of_seconds as fn() -> Histogram;
+        let by_stage = Family::new_with_constructor(seconds);
         let help = "The stages of requests";
         registry.register_with_unit("stage_duration", help, Unit::Seconds, by_stage.clone());
+        let inferences = Family::new_with_constructor(seconds);
+        let help = "The runs of the model that a request took, together";
+        registry.register_with_unit("inference_duration", help, Unit::Seconds, inferences.clone());
         let rows = Family::default();
         registry.register("rows", "Rows that callers asked for", rows.clone());
         let copies = Family::default();
         registry.register("copies", "Perturbed rows that were run beside them", copies.clone());
-        let shadowed = Family::default();
-        let help = "Requests that shadow mode kept policy from acting on, by what it would have done";
-        registry.register("shadowed", help, shadowed.clone());
-        let handshakes_failed = Family::default();
-        registry.register("handshakes_failed", "Connections that came to nothing", handshakes_failed.clone());
-        let reloads = Family::default();
-        let help = "Certificates, policy or keys read anew, by how it ended";
-        registry.register("reloads", help, reloads.clone());
-        let spans_dropped = Counter::default();
-        let help = "Spans that were not exported: the queue was full, or the collector did not take them";
-        registry.register("spans_dropped", help, spans_dropped.clone());
+        let request_copies = Family::new_with_constructor(Histogram::of_rows as fn() -> Histogram);
+        registry.register("request_copies", "Perturbed rows of a request", request_copies.clone());
         let of = |stage: &Stage| by_stage.get_or_create_owned(&StageLabel { stage: stage.as_str() });
         let stages = Stage::ALL.iter().map(of).collect();
-        let (registry, models) = (Mutex::new(registry), PerModel::default());
+        let (rare, counts) = (Rare::registered(&mut registry), Counts::registered(&mut registry));
         Self {
-            registry,
-            models,
+            registry: Mutex::new(registry),
+            aliases,
+            models: PerModel::default(),
             stages,
             requests,
             durations,
+            inferences,
             rows,
             copies,
-            shadowed,
-            handshakes_failed,
-            reloads,
-            spans_dropped,
+            request_copies,
+            rare,
+            counts,
         }
     }
 
-    /// Counts one closed entry.
-    pub(super) fn count(&self, closed: &ClosedEntry) {
+    /// Counts one closed entry; `recorded` if somebody keeps its trace.
+    pub(super) fn count(&self, closed: &ClosedEntry, recorded: bool) {
         let (record, observation) = (&closed.record, &closed.observation);
         let of_model = self
             .models
@@ -162,33 +199,29 @@ impl Metrics {
             };
             counter.get_or_init(first).inc();
         }
-        let took = observation.closed.saturating_duration_since(observation.opened.monotonic);
-        of_model.duration.observe(took.as_secs_f64());
-        of_model.rows.inc_by(whole(observation.rows));
-        of_model.copies.inc_by(whole(observation.rows_run.saturating_sub(observation.rows)));
+        of_model.request(closed, recorded);
         for measured in &observation.stages {
             if let Some(histogram) = self.stages.get(measured.stage as usize) {
-                let took: Duration = measured.to.saturating_duration_since(measured.from);
-                histogram.observe(took.as_secs_f64());
+                histogram.took(took(measured));
             }
         }
         if let Some(action) = observation.shadowed {
-            self.shadowed.get_or_create(&ActionLabel { action: action.as_str() }).inc();
+            self.rare.shadowed.get_or_create(&ActionLabel { action: action.as_str() }).inc();
         }
     }
 
     pub(super) fn handshake_failed(&self, reason: &'static str) {
-        self.handshakes_failed.get_or_create(&ReasonLabel { reason }).inc();
+        self.rare.handshakes_failed.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(super) fn reloaded(&self, source: &str, reason: Reason) {
         let labels = ReloadLabels { source: source.to_owned(), reason: reason.as_str() };
-        self.reloads.get_or_create(&labels).inc();
+        self.rare.reloads.get_or_create(&labels).inc();
     }
 
-    /// The counter of spans that were not exported.
-    pub(super) fn spans_dropped(&self) -> Counter {
-        self.spans_dropped.clone()
+    /// What others count.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     pub(super) fn gauge(
@@ -197,14 +230,25 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
-        let gauge = Gauge { name, help, read: Box::new(read) };
+        let gauge = Gauge::new(name, help, read);
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(gauge));
     }
 
-    pub(super) fn encode(&self, out: &mut String) {
+    pub(super) fn encode(&self, exposition: Exposition, out: &mut String) {
+        let mut open_metrics = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if text::encode(out, &registry).is_err() {
+        let encoded = text::encode_registry(&mut open_metrics, &registry);
+        drop(registry);
+        let encoded = encoded.and_then(|()| text::encode(&mut open_metrics, &self.aliases));
+        let encoded = encoded.and_then(|()| match exposition {
+            Exposition::OpenMetrics => {
+                out.push_str(&open_metrics);
+                Ok(())
+            }
+            Exposition::PlainText => exposition::plain_text(&open_metrics, out),
+        });
+        if encoded.is_err() {
             tracing::error!("the metrics cannot be written");
         }
     }
@@ -214,42 +258,75 @@ impl Metrics {
         let outcomes = Action::ALL.len() * Reason::ALL.len();
         ModelMetrics {
             duration: self.durations.get_or_create_owned(&ModelLabel { model: model.to_owned() }),
+            inference: self.inferences.get_or_create_owned(&labels),
             rows: self.rows.get_or_create_owned(&labels),
             copies: self.copies.get_or_create_owned(&labels),
+            request_copies: self.request_copies.get_or_create_owned(&labels),
             requests: std::iter::repeat_with(OnceLock::new).take(outcomes).collect(),
         }
     }
 }
 
-/// A gauge that is read when it is scraped.
-struct Gauge {
-    name: &'static str,
-    help: &'static str,
-    read: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
-}
-
-impl fmt::Debug for Gauge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl Collector for Gauge {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
-        for sample in (self.read)() {
-            if sample.labels.is_empty() {
-                family.encode_gauge(&sample.value)?;
-            } else {
-                family.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
-            }
+impl ModelMetrics {
+    /// How long a request took, and what was run for it.
+    fn request(&self, closed: &ClosedEntry, recorded: bool) {
+        let (record, observation) = (&closed.record, &closed.observation);
+        let whole_time = observation.closed.saturating_duration_since(observation.opened.monotonic);
+        let (mut trace, mut moment) = (None, None);
+        if recorded {
+            let ids = Ids::of(record.request_id, observation.parent.as_ref());
+            trace = Some(TraceLabel { trace_id: TraceId(ids.trace_id) });
+            // The encoder knows no time before the epoch.
+            moment = Some(observation.opened.wall_at(observation.closed)).filter(|time| *time >= UNIX_EPOCH);
         }
-        Ok(())
+        self.duration.observe(whole_time.as_secs_f64(), trace, moment);
+        let own = observation.stages.iter().take(observation.baseline_from.unwrap_or(usize::MAX));
+        let runs = own.filter(|measured| measured.stage == Stage::Infer).map(took);
+        if let Some(inference) = runs.reduce(Duration::saturating_add) {
+            self.inference.took(inference);
+        }
+        if observation.rows > 0 {
+            let copies = whole(observation.rows_run.saturating_sub(observation.rows));
+            self.rows.inc_by(whole(observation.rows));
+            self.copies.inc_by(copies);
+            self.request_copies.count(copies);
+        }
     }
 }
 
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
+impl Rare {
+    fn registered(registry: &mut Registry) -> Self {
+        let shadowed = Family::default();
+        let help = "Requests that shadow mode kept policy from acting on, by what it would have done";
+        registry.register("shadowed", help, shadowed.clone());
+        let handshakes_failed = Family::default();
+        registry.register("handshakes_failed", "Connections that came to nothing", handshakes_failed.clone());
+        let reloads = Family::default();
+        let help = "Certificates, policy or keys read anew, by how it ended";
+        registry.register("reloads", help, reloads.clone());
+        Self { shadowed, handshakes_failed, reloads }
+    }
+}
+
+impl Counts {
+    fn registered(registry: &mut Registry) -> Self {
+        let counts = Self::default();
+        let help = "Spans that a collector has taken";
+        registry.register("spans_exported", help, counts.spans_exported.clone());
+        let help = "Spans that were not exported: the queue was full, or the collector did not take them";
+        registry.register("spans_dropped", help, counts.spans_dropped.clone());
+        let help = "Lines of requests that were not logged: the queue was full";
+        registry.register("log_lines_dropped", help, counts.log_lines_dropped.clone());
+        counts
+    }
+}
+
+fn traced() -> Traced {
+    Traced::new(SECONDS.into_iter())
+}
+
+fn took(measured: &StageTime) -> Duration {
+    measured.to.saturating_duration_since(measured.from)
 }
 
 fn whole(count: usize) -> u64 {

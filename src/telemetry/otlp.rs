@@ -1,17 +1,22 @@
-//! How do spans reach a collector? In batches over OTLP/gRPC, from a bounded queue that no request waits for.
+//! How do spans reach a collector? In batches over OTLP, by gRPC or HTTP, from a bounded queue that no request waits
+//! for.
 //!
 //! The batching is our own: the SDK's counts neither what its queue nor what its collector did not take.
 
+use super::metrics::Counts;
 use super::spans;
 use crate::audit::ClosedEntry;
-use crate::reason::Action;
+use crate::file;
 use arc_swap::ArcSwapOption;
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use prometheus_client::metrics::counter::Counter;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self as sync, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,15 +27,30 @@ use tokio::sync::mpsc;
 const BATCH_MAX: usize = 128;
 /// How long a shutdown waits for the last export.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Where a collector takes traces, below its endpoint (OTLP/HTTP).
+const TRACES_PATH: &str = "/v1/traces";
+/// The longest file of CAs.
+const CA_BYTES_MAX: u64 = 1 << 20;
 
 /// Traces over the OpenTelemetry protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where a collector takes OTLP over gRPC, such as `http://127.0.0.1:4317`; without it nothing is exported.
-    /// Plain HTTP/2: the collector stands beside the sidecar, or a mesh encrypts the way to it.
+    /// Where a collector takes OTLP: over gRPC such as `http://127.0.0.1:4317`, which is plain HTTP/2, for a collector
+    /// beside the sidecar or a mesh that encrypts the way; over HTTP such as `http://127.0.0.1:4318` or
+    /// `https://collector.hospital.example`, to which `/v1/traces` is added. Without it nothing is exported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// A PEM file of the CAs that an `https` endpoint is held against, instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The share of requests whose trace is kept where no caller has decided, 0 to 1: the same for every sampler that
+    /// decides by the trace id. What was refused, flagged, kept back, abandoned or slow is kept in any case.
+    pub sample_share: f64,
+    /// Milliseconds from which on a request is slow.
+    pub slow_ms: u64,
     /// The name of this service in traces.
     pub service_name: String,
     /// Requests whose spans may wait to be exported; the spans of more are dropped and counted.
@@ -45,6 +65,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             endpoint: None,
+            protocol: Protocol::default(),
+            ca: None,
+            sample_share: 1.0,
+            slow_ms: 1_000,
             service_name: "asepsis".to_owned(),
             queue_max: 2_048,
             interval_ms: 500,
@@ -53,15 +77,40 @@ impl Default for Settings {
     }
 }
 
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// gRPC over plain HTTP/2.
+    #[default]
+    Grpc,
+    /// Protobuf over HTTP, plain or TLS.
+    Http,
+}
+
+impl Protocol {
+    /// Whether an endpoint may have that scheme.
+    #[must_use]
+    pub fn takes(self, scheme: &str) -> bool {
+        match self {
+            Self::Grpc => scheme == "http",
+            Self::Http => matches!(scheme, "http" | "https"),
+        }
+    }
+}
+
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
     /// Not an address of a collector.
-    #[error("otlp.endpoint: {0:?} does not begin with http://")]
+    #[error("otlp.endpoint: {0:?} is no URL of the protocol in otlp.protocol")]
     Scheme(String),
     /// The address cannot be used.
     #[error("otlp.endpoint: {0}")]
     Endpoint(String),
+    /// The CAs cannot be used.
+    #[error("otlp.ca: {0}: {1}")]
+    Ca(PathBuf, String),
 }
 
 /// The near end of the queue.
@@ -70,42 +119,49 @@ pub(super) struct Exporter {
     queue: ArcSwapOption<mpsc::Sender<ClosedEntry>>,
     /// Disconnected when the far end is done.
     done: Mutex<sync::Receiver<()>>,
-    dropped: Counter,
+    counts: Counts,
 }
 
 impl Exporter {
     /// Starts exporting on `runtime`; `None` without an endpoint.
     pub(super) fn start(
         settings: &Settings,
-        dropped: Counter,
+        counts: Counts,
         runtime: &Handle,
     ) -> Result<Option<Self>, OtlpError> {
         let Some(endpoint) = &settings.endpoint else { return Ok(None) };
-        if !endpoint.starts_with("http://") {
+        let scheme = endpoint.split_once("://").map_or("", |(scheme, _)| scheme);
+        if !settings.protocol.takes(scheme) {
             return Err(OtlpError::Scheme(endpoint.clone()));
         }
         // The channel starts its own tasks when it is built.
         let _inside = runtime.enter();
         let timeout = Duration::from_millis(settings.timeout_ms.max(1));
-        let builder = OtlpExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(timeout);
-        let mut exporter = builder.build().map_err(|error| OtlpError::Endpoint(error.to_string()))?;
+        let built = match settings.protocol {
+            Protocol::Grpc => {
+                OtlpExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(timeout).build()
+            }
+            Protocol::Http => OtlpExporter::builder()
+                .with_http()
+                .with_http_client(client(settings.ca.as_deref(), timeout)?)
+                .with_endpoint(format!("{}{TRACES_PATH}", endpoint.trim_end_matches('/')))
+                .with_timeout(timeout)
+                .build(),
+        };
+        let mut exporter = built.map_err(|error| OtlpError::Endpoint(error.to_string()))?;
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let resource = Resource::builder().with_service_name(settings.service_name.clone());
         exporter.set_resource(&resource.with_attribute(version).build());
-        Ok(Some(Self::run(exporter, settings, dropped, runtime)))
+        Ok(Some(Self::run(exporter, settings, counts, runtime)))
     }
 
-    /// Queues the spans of an entry if they are wanted. Never waits.
+    /// Queues the spans of an entry. Never waits.
     pub(super) fn offer(&self, closed: &ClosedEntry) {
-        let sampled = closed.observation.parent.is_none_or(|parent| parent.sampled);
-        if !sampled && closed.record.action == Action::Allowed {
-            return;
-        }
         let queue = self.queue.load();
         let place = queue.as_ref().and_then(|queue| queue.try_reserve().ok());
         match place {
             Some(place) => place.send(closed.clone()),
-            None => count(&self.dropped, 1 + closed.observation.stages.len()),
+            None => count(&self.counts.spans_dropped, spans::count(closed)),
         }
     }
 
@@ -121,7 +177,7 @@ impl Exporter {
     fn run<E: SpanExporter + 'static>(
         exporter: E,
         settings: &Settings,
-        dropped: Counter,
+        counts: Counts,
         runtime: &Handle,
     ) -> Self {
         let (queue, entries) = mpsc::channel(settings.queue_max.max(1));
@@ -132,12 +188,12 @@ impl Exporter {
             scope: InstrumentationScope::builder("asepsis").with_version(env!("CARGO_PKG_VERSION")).build(),
             interval: Duration::from_millis(settings.interval_ms),
             timeout: Duration::from_millis(settings.timeout_ms.max(1)),
-            dropped: dropped.clone(),
+            counts: counts.clone(),
             failing: false,
             _working: working,
         };
         runtime.spawn(batcher.run());
-        Self { queue: ArcSwapOption::from_pointee(queue), done: Mutex::new(done), dropped }
+        Self { queue: ArcSwapOption::from_pointee(queue), done: Mutex::new(done), counts }
     }
 }
 
@@ -148,7 +204,7 @@ struct Batcher<E> {
     scope: InstrumentationScope,
     interval: Duration,
     timeout: Duration,
-    dropped: Counter,
+    counts: Counts,
     failing: bool,
     _working: sync::Sender<()>,
 }
@@ -191,10 +247,24 @@ impl<E: SpanExporter> Batcher<E> {
             Some(_) | None => {}
         }
         self.failing = problem.is_some();
-        if self.failing {
-            count(&self.dropped, length);
-        }
+        let counter = if self.failing { &self.counts.spans_dropped } else { &self.counts.spans_exported };
+        count(counter, length);
     }
+}
+
+/// A client that goes to the collector and nowhere else, whatever proxy the environment names.
+fn client(ca: Option<&Path>, timeout: Duration) -> Result<Client, OtlpError> {
+    let builder = Client::builder().no_proxy().redirect(Policy::none()).timeout(timeout);
+    let Some(path) = ca else {
+        return builder.build().map_err(|error| OtlpError::Endpoint(error.to_string()));
+    };
+    let unusable = |problem: String| OtlpError::Ca(path.to_owned(), problem);
+    let pem = file::read(path, CA_BYTES_MAX).map_err(|error| unusable(error.to_string()))?;
+    let trusted = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
+    if trusted.is_empty() {
+        return Err(unusable("no certificate in it".to_owned()));
+    }
+    builder.tls_certs_only(trusted).build().map_err(|error| unusable(error.to_string()))
 }
 
 fn count(counter: &Counter, spans: usize) {

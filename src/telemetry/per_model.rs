@@ -21,6 +21,17 @@ impl<T> PerModel<T> {
         models.get(model)?.get(version).map(Arc::clone)
     }
 
+    /// What is kept for every model version that was asked for, by name and version.
+    pub(super) fn all(&self) -> Vec<(String, String, Arc<T>)> {
+        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let versions = models.iter().flat_map(|(model, versions)| {
+            versions.iter().map(|(version, kept)| (model.clone(), version.clone(), Arc::clone(kept)))
+        });
+        let mut all: Vec<_> = versions.collect();
+        all.sort_by(|(model, version, _), (other, its, _)| (model, version).cmp(&(other, its)));
+        all
+    }
+
     /// What is kept for that model version, made when it is first asked for.
     pub(super) fn get_or(&self, model: &str, version: &str, make: impl FnOnce() -> T) -> Arc<T> {
         if let Some(kept) = self.get(model, version) {

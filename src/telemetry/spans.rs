@@ -1,47 +1,93 @@
 //! What does a closed entry look like in a distributed trace? One span for the request, one for each stage.
 //!
-//! Names and attributes follow the OpenTelemetry conventions for RPC servers
-//! (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>); ours begin with `asepsis.`.
+//! Names and attributes follow the OpenTelemetry conventions for gRPC servers as of 1.45
+//! (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>); ours begin with `asepsis.`. Left out on purpose:
+//! `rpc.method_original`, which is a caller's free text, and addresses of peers, which point at persons.
 
-use crate::audit::{ClosedEntry, Record};
-use crate::reason::Status;
+use crate::audit::{ClosedEntry, Record, StageTime};
+use crate::reason::{Stage, Status};
+use crate::trace::Ids;
 use opentelemetry::trace::{self, SpanContext, SpanId, SpanKind, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::SystemTime;
 
+/// `rpc.system.name`, and the name of a span whose method the server does not know.
+const SYSTEM: &str = "grpc";
 /// What the conventions call a method that the server does not know.
 const UNKNOWN_METHOD: &str = "_OTHER";
 
-/// The spans of one entry, the request's first. Without a caller's trace the request id is the trace id.
+/// The spans of one entry, the request's first, then the stages in the order in which they ended. Without a caller's
+/// trace the request id is the trace id.
 pub(super) fn of(closed: &ClosedEntry, scope: &InstrumentationScope) -> Vec<SpanData> {
     let (record, observation) = (&closed.record, &closed.observation);
-    let opened = observation.opened;
+    let (opened, parent) = (observation.opened, observation.parent.as_ref());
     let request = record.request_id.bits();
-    let trace_id = TraceId::from(observation.parent.map_or(request, |parent| parent.trace_id));
+    let trace_id = TraceId::from(Ids::of(record.request_id, parent).trace_id);
+    let state =
+        parent.and_then(|parent| parent.state.as_deref()).and_then(|state| TraceState::from_str(state).ok());
+    let state = state.unwrap_or_default();
     let context = |place| {
         let id = SpanId::from(span_id(request, place));
-        SpanContext::new(trace_id, id, TraceFlags::SAMPLED, false, TraceState::NONE)
+        SpanContext::new(trace_id, id, TraceFlags::SAMPLED, false, state.clone())
     };
     let whole = SpanData {
         span_context: context(0),
-        parent_span_id: observation.parent.map_or(SpanId::INVALID, |parent| SpanId::from(parent.span_id)),
-        parent_span_is_remote: observation.parent.is_some(),
+        parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from(parent.span_id)),
+        parent_span_is_remote: parent.is_some(),
         span_kind: SpanKind::Server,
-        name: record.rpc.map_or(Cow::Borrowed(UNKNOWN_METHOD), |rpc| Cow::Borrowed(full_method(rpc.path()))),
+        name: Cow::Borrowed(record.rpc.map_or(SYSTEM, |rpc| full_method(rpc.path()))),
         attributes: attributes(closed),
         status: status(record),
         ..blank(opened.wall, opened.wall_at(observation.closed), scope)
     };
     let parent_span_id = whole.span_context.span_id();
-    let stages = observation.stages.iter().zip(1..).map(|(measured, place)| SpanData {
+    let stages = runs(closed).zip(1..).map(|((measured, attributes), place)| SpanData {
         span_context: context(place),
         parent_span_id,
         name: Cow::Borrowed(measured.stage.as_str()),
+        attributes,
         ..blank(opened.wall_at(measured.from), opened.wall_at(measured.to), scope)
     });
     std::iter::once(whole.clone()).chain(stages).collect()
+}
+
+/// The id of a request's own span, as 16 hexadecimal digits.
+pub(super) fn id(closed: &ClosedEntry) -> String {
+    format!("{:016x}", span_id(closed.record.request_id.bits(), 0))
+}
+
+/// How many spans an entry has.
+pub(super) fn count(closed: &ClosedEntry) -> usize {
+    closed.observation.stages.len().saturating_add(1)
+}
+
+/// The stages, each with the number of the run it belongs to, if it belongs to one: the client's rows with the first
+/// copies, then the other copies; of the model, then of its baseline.
+fn runs(closed: &ClosedEntry) -> impl Iterator<Item = (&StageTime, Vec<KeyValue>)> {
+    let baseline_from = closed.observation.baseline_from.unwrap_or(usize::MAX);
+    let mut run = 0;
+    closed.observation.stages.iter().enumerate().map(move |(place, measured)| {
+        if place == baseline_from {
+            run = 0;
+        }
+        let of_baseline = place >= baseline_from;
+        let mut attributes = Vec::new();
+        match measured.stage {
+            Stage::Copies => run += 1,
+            Stage::Infer | Stage::Judge => {}
+            Stage::Door | Stage::Open | Stage::Decode | Stage::Prepare | Stage::Queue | Stage::Respond => {
+                return (measured, attributes);
+            }
+        }
+        attributes.push(KeyValue::new("asepsis.run", run));
+        if of_baseline {
+            attributes.push(KeyValue::new("asepsis.baseline", true));
+        }
+        (measured, attributes)
+    })
 }
 
 fn blank(start_time: SystemTime, end_time: SystemTime, scope: &InstrumentationScope) -> SpanData {
@@ -64,22 +110,22 @@ fn blank(start_time: SystemTime, end_time: SystemTime, scope: &InstrumentationSc
 
 fn attributes(closed: &ClosedEntry) -> Vec<KeyValue> {
     let (record, observation) = (&closed.record, &closed.observation);
-    let path = record.rpc.map_or(UNKNOWN_METHOD, |rpc| full_method(rpc.path()));
-    let (service, method) = path.rsplit_once('/').unwrap_or(("", path));
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let mut attributes = vec![
-        KeyValue::new("rpc.system", "grpc"),
-        KeyValue::new("rpc.method", method),
-        KeyValue::new("rpc.grpc.status_code", grpc_code(record.status)),
+        KeyValue::new("rpc.system.name", SYSTEM),
+        KeyValue::new("rpc.method", record.rpc.map_or(UNKNOWN_METHOD, |rpc| full_method(rpc.path()))),
+        KeyValue::new("rpc.response.status_code", record.status.as_str()),
         KeyValue::new("asepsis.request_id", record.request_id.to_string()),
         KeyValue::new("asepsis.action", record.action.as_str()),
         KeyValue::new("asepsis.reason", record.reason.as_str()),
         KeyValue::new("asepsis.rows", whole(observation.rows)),
         KeyValue::new("asepsis.rows_run", whole(observation.rows_run)),
     ];
+    if is_error(record.status) {
+        attributes.push(KeyValue::new("error.type", record.status.as_str()));
+    }
     let texts = [
-        ("rpc.service", service),
-        ("asepsis.model", &record.model),
+        ("asepsis.model", &*record.model),
         ("asepsis.version", &record.version),
         ("asepsis.role", &record.role),
         ("asepsis.emergency", &record.emergency),
@@ -91,12 +137,14 @@ fn attributes(closed: &ClosedEntry) -> Vec<KeyValue> {
     attributes
 }
 
-/// By the conventions a server's span is an error only where the fault may be the server's.
 fn status(record: &Record) -> trace::Status {
-    match record.status {
-        Status::DeadlineExceeded | Status::Unimplemented | Status::Internal | Status::Unavailable => {
-            trace::Status::error(record.reason.as_str())
-        }
+    if is_error(record.status) { trace::Status::error(record.reason.as_str()) } else { trace::Status::Unset }
+}
+
+/// By the conventions a server's span is an error only where the fault may be the server's.
+fn is_error(status: Status) -> bool {
+    match status {
+        Status::DeadlineExceeded | Status::Unimplemented | Status::Internal | Status::Unavailable => true,
         Status::Ok
         | Status::Cancelled
         | Status::InvalidArgument
@@ -104,25 +152,7 @@ fn status(record: &Record) -> trace::Status {
         | Status::PermissionDenied
         | Status::ResourceExhausted
         | Status::FailedPrecondition
-        | Status::Unauthenticated => trace::Status::Unset,
-    }
-}
-
-/// The number of a status: <https://grpc.io/docs/guides/status-codes/>.
-fn grpc_code(status: Status) -> i64 {
-    match status {
-        Status::Ok => 0,
-        Status::Cancelled => 1,
-        Status::InvalidArgument => 3,
-        Status::DeadlineExceeded => 4,
-        Status::NotFound => 5,
-        Status::PermissionDenied => 7,
-        Status::ResourceExhausted => 8,
-        Status::FailedPrecondition => 9,
-        Status::Unimplemented => 12,
-        Status::Internal => 13,
-        Status::Unavailable => 14,
-        Status::Unauthenticated => 16,
+        | Status::Unauthenticated => false,
     }
 }
 

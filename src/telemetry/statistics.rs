@@ -3,7 +3,7 @@
 use super::per_model::PerModel;
 use crate::admission::Rpc;
 use crate::audit::ClosedEntry;
-use crate::reason::Stage;
+use crate::reason::{Action, Reason, Stage};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct ModelStatistics {
     pub fail_count: u64,
     /// How long they took.
     pub fail_total: Duration,
+    /// How many of them failed in each of Triton's ways, in the order of [`Failure::ALL`].
+    pub failures: [u64; Failure::ALL.len()],
     /// Waiting for a compute thread.
     pub queue_total: Duration,
     /// Decoding, and writing the copies.
@@ -38,7 +40,52 @@ pub struct ModelStatistics {
     pub last_inference_ms: u64,
 }
 
+/// In which of Triton's ways a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was not begun: too many others, or its time ran out.
+    Rejected,
+    /// Its caller hung up.
+    Canceled,
+    /// The model failed.
+    Backend,
+    /// Whatever else it was refused for, or its answer kept back.
+    Other,
+}
+
+impl Failure {
+    /// Every way, in order.
+    pub const ALL: &'static [Self] = &[Self::Rejected, Self::Canceled, Self::Backend, Self::Other];
+
+    /// The word in Triton's label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "REJECTED",
+            Self::Canceled => "CANCELED",
+            Self::Backend => "BACKEND",
+            Self::Other => "OTHER",
+        }
+    }
+
+    fn of(action: Action, reason: Reason) -> Self {
+        match (action, reason) {
+            (Action::Abandoned, _) => Self::Canceled,
+            (_, Reason::Overloaded | Reason::DeadlineExceeded) => Self::Rejected,
+            (_, Reason::BackendFailed) => Self::Backend,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Statistics {
+    /// Every model version that was asked, by name and version.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String, ModelStatistics)> {
+        let read = |kept: &Mutex<ModelStatistics>| *kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.all().into_iter().map(|(model, version, kept)| (model, version, read(&kept))).collect()
+    }
+
     /// The statistics of that model version; zeros if it has not been asked.
     #[must_use]
     pub fn of(&self, model: &str, version: &str) -> ModelStatistics {
@@ -58,6 +105,12 @@ impl Statistics {
 }
 
 impl ModelStatistics {
+    /// How many requests failed so.
+    #[must_use]
+    pub fn failed(&self, failure: Failure) -> u64 {
+        self.failures.get(failure as usize).copied().unwrap_or(0)
+    }
+
     fn count(&mut self, closed: &ClosedEntry) {
         let (record, observation) = (&closed.record, &closed.observation);
         let took = observation.closed.saturating_duration_since(observation.opened.monotonic);
@@ -68,6 +121,9 @@ impl ModelStatistics {
         if !record.action.answers() {
             self.fail_count += 1;
             self.fail_total += took;
+            if let Some(count) = self.failures.get_mut(Failure::of(record.action, record.reason) as usize) {
+                *count += 1;
+            }
             return;
         }
         self.success_count += 1;

@@ -213,8 +213,7 @@ where
     B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    async fn pass(self, request: Request<B>) -> Response<Body> {
-        let head = head::read(&request);
+    async fn pass(self, request: Request<B>, head: Head) -> Response<Body> {
         if let Some(http) = head::not_grpc(&request) {
             let identified = self.services.guard.identify(&self.visitor, &head);
             let mut response =
@@ -362,7 +361,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let door = self.clone();
-        Box::pin(async move { Ok(door.pass(request).await) })
+        let head = head::read(&request);
+        Box::pin(head.ids().during(async move { Ok(door.pass(request, head).await) }))
     }
 }
 

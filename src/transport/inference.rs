@@ -22,6 +22,7 @@ use crate::proto::{
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::Statistics;
+use crate::trace::handed_on;
 use std::pin::Pin;
 use std::sync::Arc;
 use stubs::grpc_inference_service_server::GrpcInferenceService;
@@ -67,9 +68,10 @@ impl Inference {
         let (call, message) = take(request)?;
         let id = call.request_id();
         let guard = Arc::clone(&self.guard);
-        let told =
-            tokio::task::spawn_blocking(move || guard.tell(call, |guard, call| tell(guard, call, message)));
-        let told = told.await.unwrap_or_else(|_| Err(Refusal::internal("loading panicked")));
+        let told = handed_on(move || guard.tell(call, |guard, call| tell(guard, call, message)));
+        let told = tokio::task::spawn_blocking(told)
+            .await
+            .unwrap_or_else(|_| Err(Refusal::internal("loading panicked")));
         told.map(Response::new).map_err(|refusal| status::of(&refusal, id))
     }
 

@@ -8,6 +8,7 @@ use super::{status, stubs};
 use crate::guard::{Call, Guard};
 use crate::proto::operations::{ReloadRequest, ReloadResponse, Reloaded, StatusRequest, StatusResponse};
 use crate::refusal::Refusal;
+use crate::trace::handed_on;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -48,8 +49,8 @@ impl Operations {
         let call = call.ok_or_else(|| Status::internal("a call came in by no door"))?;
         let id = call.request_id();
         let (guard, control) = (Arc::clone(&self.guard), Arc::clone(&self.control));
-        let told =
-            tokio::task::spawn_blocking(move || guard.tell(call, |_, _| Ok(question(&*control)))).await;
+        let told = handed_on(move || guard.tell(call, |_, _| Ok(question(&*control))));
+        let told = tokio::task::spawn_blocking(told).await;
         let told = told.unwrap_or_else(|_| Err(Refusal::internal("an operation panicked")));
         told.map(Response::new).map_err(|refusal| status::of(&refusal, id))
     }

@@ -47,6 +47,7 @@ mod rotation;
 mod sidecar;
 mod slow;
 mod streams;
+mod telemetry;
 mod tokens;
 mod trust;
 mod wire;

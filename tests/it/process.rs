@@ -64,6 +64,10 @@ impl Process {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
+    pub fn entries(&self) -> Vec<Value> {
+        entries(self.directory.path())
+    }
+
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("-TERM");

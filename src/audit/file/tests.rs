@@ -57,10 +57,25 @@ fn a_ledger_whose_storage_is_gone_refuses_and_recovers_when_it_is_back() {
     assert!(!ledger.writable());
     assert!(ledger.append(&Record::trial(3)).is_err());
     std::fs::rename(&aside, &settings.directory).unwrap();
+    assert!(!ledger.took_last());
     assert!(ledger.writable());
+    assert!(ledger.took_last());
     append(&ledger, 1);
     let report = verified(&settings);
     assert_eq!((report.head.seq, report.files), (3, 2));
+}
+
+#[test]
+fn a_ledger_lags_until_its_records_are_flushed() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = Settings { fsync_interval_ms: 86_400_000, ..settings(home.path()) };
+    let ledger = FileLedger::open(&settings).unwrap();
+    let later = clock::instant() + Duration::from_secs(7);
+    assert_eq!(ledger.lag(later), Duration::ZERO);
+    append(&ledger, 2);
+    assert!(ledger.lag(later) > Duration::from_secs(1));
+    ledger.shared.flush_and_log();
+    assert_eq!(ledger.lag(later), Duration::ZERO);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What may still be appended to, and what is not yet on the disk?
 
+use super::lag::Lag;
 use super::segment::{self, End};
 use crate::audit::Record;
 use crate::audit::chain::Head;
+use crate::clock;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ pub(super) struct Writer {
     line: Vec<u8>,
     health: Health,
     unflushed: Unflushed,
+    lag: Arc<Lag>,
 }
 
 /// What the last write or flush has left.
@@ -46,7 +49,7 @@ pub(super) struct Unflushed {
 
 impl Writer {
     /// Goes on where the log ends.
-    pub(super) fn open(directory: &Path, end: &End, rotate_bytes: u64) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, end: &End, rotate_bytes: u64, lag: Arc<Lag>) -> io::Result<Self> {
         let go_on = end.number > 0 && end.torn.is_none();
         let (number, file, size_bytes) = if go_on {
             (end.number, segment::open(directory, end.number)?, end.size_bytes)
@@ -65,6 +68,7 @@ impl Writer {
             line: Vec::with_capacity(1024),
             health: Health::Good,
             unflushed: Unflushed { files: Vec::new(), directory: created },
+            lag,
         })
     }
 
@@ -84,7 +88,7 @@ impl Writer {
                 Ok(next.seq)
             }
             Err(Interrupted { written, error }) => {
-                self.health = if written == 0 { Health::Refused } else { Health::Torn };
+                self.ail(if written == 0 { Health::Refused } else { Health::Torn });
                 tracing::error!(%error, "the audit log cannot be written; requests are refused");
                 Err(error)
             }
@@ -101,17 +105,24 @@ impl Writer {
             self.next_file()?;
         }
         self.health = Health::Good;
+        self.lag.took(true);
         tracing::warn!(file = self.number, "the audit log can be written again");
         Ok(())
     }
 
     /// Appends nothing more to the file.
     pub(super) fn abandon_file(&mut self) {
-        self.health = Health::Torn;
+        self.ail(Health::Torn);
+    }
+
+    fn ail(&mut self, health: Health) {
+        self.health = health;
+        self.lag.took(false);
     }
 
     /// The number of the last record, and what must be flushed for it to be on the disk.
     pub(super) fn take_unflushed(&mut self) -> (u64, Unflushed) {
+        self.lag.flushing();
         (self.head.seq, std::mem::take(&mut self.unflushed))
     }
 
@@ -124,6 +135,7 @@ impl Writer {
     }
 
     fn mark_unflushed(&mut self) {
+        self.lag.written(clock::instant);
         if !self.unflushed.files.last().is_some_and(|file| Arc::ptr_eq(file, &self.file)) {
             self.unflushed.files.push(Arc::clone(&self.file));
         }

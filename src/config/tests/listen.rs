@@ -35,6 +35,26 @@ fn a_server_that_listens_nowhere_is_refused() {
 }
 
 #[test]
+fn traces_go_where_their_protocol_can_go_and_in_a_share_that_is_one() {
+    const ENDPOINT: &str = "ASEPSIS__OTLP__ENDPOINT";
+    let http = ("ASEPSIS__OTLP__PROTOCOL", "http");
+    let https = (ENDPOINT, "https://collector.hospital.example");
+    let ca = ("ASEPSIS__OTLP__CA", "ca.pem");
+    for (env, key) in [
+        (&[https][..], "otlp.endpoint: a URL such as http://127.0.0.1:4317"),
+        (&[http, (ENDPOINT, "127.0.0.1:4318")], "otlp.endpoint: a URL such as http://127.0.0.1:4318"),
+        (&[http, (ENDPOINT, "http://127.0.0.1:4318"), ca], "otlp.ca: only where"),
+        (&[("ASEPSIS__OTLP__SAMPLE_SHARE", "1.01")], "otlp.sample_share: 1.01 is not between 0 and 1"),
+        (&[("ASEPSIS__OTLP__SAMPLE_SHARE", "nan")], "otlp.sample_share: NaN is not between 0 and 1"),
+        (&[("ASEPSIS__OTLP__SLOW_MS", "0")], "otlp.slow_ms: 0 is not between 1 and"),
+    ] {
+        let problems = problems(GOOD, env);
+        assert!(problems.len() == 1 && problems[0].contains(key), "{env:?} {problems:?}");
+    }
+    assert!(good(&[http, https, ca]).otlp.ca.unwrap().ends_with("ca.pem"));
+}
+
+#[test]
 fn a_unix_socket_alone_needs_no_tcp() {
     let text = with("grpc = \"127.0.0.1:0\"", "unix = \"s\"");
     assert_eq!(read(&text, &[]).1.unwrap().listen.grpc, None);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reason::Reason;
+use crate::reason::{Action, Reason, Stage, StageTime};
 use crate::telemetry::tests::closed;
 use crate::trace::TraceParent;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use tokio::runtime::Runtime;
 
-const PARENT: TraceParent = TraceParent { trace_id: 7, span_id: 9, sampled: true };
+const PARENT: TraceParent = TraceParent { trace_id: 7, span_id: 9, sampled: true, state: None };
 
 /// A collector in memory.
 #[derive(Clone, Debug)]
@@ -46,13 +46,14 @@ fn runtime() -> Runtime {
 fn exported(mood: Mood, settings: &Settings, entries: &[ClosedEntry]) -> (Vec<SpanData>, u64) {
     let runtime = runtime();
     let kept = Kept { spans: std::sync::Arc::default(), mood };
-    let exporter = Exporter::run(kept.clone(), settings, Counter::default(), runtime.handle());
+    let exporter = Exporter::run(kept.clone(), settings, Counts::default(), runtime.handle());
     for entry in entries {
         exporter.offer(entry);
     }
     exporter.shutdown();
     let spans = kept.spans.lock().unwrap().clone();
-    (spans, exporter.dropped.get())
+    assert_eq!(exporter.counts.spans_exported.get(), u64::try_from(spans.len()).unwrap());
+    (spans, exporter.counts.spans_dropped.get())
 }
 
 fn attribute(span: &SpanData, key: &str) -> String {
@@ -72,11 +73,27 @@ fn allowed(parent: Option<TraceParent>) -> ClosedEntry {
 
 #[test]
 fn an_endpoint_that_is_none_is_refused() {
-    for endpoint in ["", "127.0.0.1:4317", "https://collector:4317", "http://"] {
-        let settings = Settings { endpoint: Some(endpoint.to_owned()), ..Settings::default() };
+    for (protocol, endpoint) in [
+        (Protocol::Grpc, ""),
+        (Protocol::Grpc, "127.0.0.1:4317"),
+        (Protocol::Grpc, "https://collector:4317"),
+        (Protocol::Grpc, "http://"),
+        (Protocol::Http, "127.0.0.1:4318"),
+        (Protocol::Http, "ftp://collector:4318"),
+        (Protocol::Http, "http://"),
+    ] {
+        let settings = Settings { endpoint: Some(endpoint.to_owned()), protocol, ..Settings::default() };
         let runtime = runtime();
-        assert!(Exporter::start(&settings, Counter::default(), runtime.handle()).is_err(), "{endpoint}");
+        assert!(Exporter::start(&settings, Counts::default(), runtime.handle()).is_err(), "{endpoint}");
     }
+    let missing = Settings {
+        endpoint: Some("https://collector".to_owned()),
+        protocol: Protocol::Http,
+        ca: Some("/nowhere/ca.pem".into()),
+        ..Settings::default()
+    };
+    let refused = Exporter::start(&missing, Counts::default(), runtime().handle());
+    assert!(matches!(refused, Err(OtlpError::Ca(..))));
     assert!(toml::from_str::<Settings>("headers = 1").is_err());
 }
 
@@ -94,34 +111,23 @@ fn spans_beyond_the_queue_are_counted_and_nobody_waits() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let kept = Kept { spans: std::sync::Arc::default(), mood: Mood::Takes };
     let settings = Settings { queue_max: 2, ..Settings::default() };
-    let exporter = Exporter::run(kept, &settings, Counter::default(), runtime.handle());
+    let exporter = Exporter::run(kept, &settings, Counts::default(), runtime.handle());
     // Nothing drives the runtime, so nothing leaves the queue.
     for _ in 0..5 {
         exporter.offer(&refused());
     }
-    assert_eq!(exporter.dropped.get(), 9);
+    assert_eq!(exporter.counts.spans_dropped.get(), 9);
 }
 
 #[test]
 fn spans_after_the_shutdown_are_counted() {
     let runtime = runtime();
     let kept = Kept { spans: std::sync::Arc::default(), mood: Mood::Takes };
-    let exporter = Exporter::run(kept, &Settings::default(), Counter::default(), runtime.handle());
+    let exporter = Exporter::run(kept, &Settings::default(), Counts::default(), runtime.handle());
     exporter.shutdown();
     exporter.offer(&refused());
     exporter.shutdown();
-    assert_eq!(exporter.dropped.get(), 3);
-}
-
-#[test]
-fn a_trace_that_its_caller_does_not_record_is_exported_only_when_something_happened() {
-    let unsampled = TraceParent { sampled: false, ..PARENT };
-    let mut noteworthy = refused();
-    noteworthy.observation.parent = Some(unsampled);
-    let entries = [allowed(Some(unsampled)), noteworthy];
-    let (spans, dropped) = exported(Mood::Takes, &Settings::default(), &entries);
-    assert_eq!((spans.len(), dropped), (3, 0));
-    assert_eq!(attribute(&spans[0], "asepsis.action"), "refused");
+    assert_eq!(exporter.counts.spans_dropped.get(), 3);
 }
 
 #[test]
@@ -129,8 +135,10 @@ fn only_faults_that_may_be_ours_are_errors() {
     let entries = [refused(), closed(Action::Refused, Reason::BackendFailed)];
     let (spans, _) = exported(Mood::Takes, &Settings::default(), &entries);
     assert_eq!(spans[0].status, Status::Unset);
-    assert_eq!(attribute(&spans[0], "rpc.grpc.status_code"), "3");
+    assert_eq!(attribute(&spans[0], "rpc.response.status_code"), "INVALID_ARGUMENT");
+    assert_eq!(attribute(&spans[0], "error.type"), "");
     assert_eq!(spans[3].status, Status::error("backend_failed"));
+    assert_eq!(attribute(&spans[3], "error.type"), "INTERNAL");
 }
 
 #[test]
@@ -146,10 +154,9 @@ fn a_request_is_one_span_in_its_callers_trace_with_a_child_for_each_stage() {
     assert_eq!(whole.start_time, entry.observation.opened.wall);
     assert_eq!(whole.end_time, whole.start_time + Duration::from_millis(10));
     for (key, value) in [
-        ("rpc.system", "grpc"),
-        ("rpc.service", "inference.GRPCInferenceService"),
-        ("rpc.method", "ModelInfer"),
-        ("rpc.grpc.status_code", "0"),
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "inference.GRPCInferenceService/ModelInfer"),
+        ("rpc.response.status_code", "OK"),
         ("asepsis.request_id", "0123456789abcdef0123456789abcdee"),
         ("asepsis.model", "wdbc"),
         ("asepsis.action", "allowed"),
@@ -173,64 +180,134 @@ fn a_request_is_one_span_in_its_callers_trace_with_a_child_for_each_stage() {
 }
 
 #[test]
+fn a_method_that_is_none_is_never_named_in_a_callers_words() {
+    let mut entry = refused();
+    entry.record.rpc = None;
+    let (spans, _) = exported(Mood::Takes, &Settings::default(), &[entry]);
+    assert_eq!((spans[0].name.as_ref(), attribute(&spans[0], "rpc.method").as_str()), ("grpc", "_OTHER"));
+}
+
+#[test]
+fn what_tracing_systems_have_noted_stays_with_every_span() {
+    let noted = PARENT.with_state(["rojo=1,congo=t61rcWkgMzE"].into_iter());
+    let (spans, _) = exported(Mood::Takes, &Settings::default(), &[allowed(Some(noted))]);
+    assert_eq!(spans.len(), 3);
+    for span in spans {
+        assert_eq!(span.span_context.trace_state().header(), "rojo=1,congo=t61rcWkgMzE");
+    }
+}
+
+#[test]
+fn runs_are_told_apart_and_those_of_the_baseline_too() {
+    let mut entry = allowed(None);
+    let moment = entry.observation.closed;
+    let stage = |stage| StageTime { stage, from: moment, to: moment };
+    let run = [Stage::Copies, Stage::Infer, Stage::Judge];
+    let stages = [&[Stage::Decode, Stage::Queue], &run[..], &run, &[Stage::Queue], &run, &[Stage::Respond]];
+    entry.observation.stages = stages.concat().into_iter().map(stage).collect();
+    entry.observation.baseline_from = Some(8);
+    let (spans, _) = exported(Mood::Takes, &Settings::default(), &[entry]);
+    let told: Vec<_> = spans[1..]
+        .iter()
+        .map(|span| {
+            format!("{} {}{}", span.name, attribute(span, "asepsis.run"), attribute(span, "asepsis.baseline"))
+        })
+        .collect();
+    let expected = [
+        "decode ",
+        "queue ",
+        "copies 1",
+        "infer 1",
+        "judge 1",
+        "copies 2",
+        "infer 2",
+        "judge 2",
+        "queue ",
+        "copies 1true",
+        "infer 1true",
+        "judge 1true",
+        "respond ",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn without_a_caller_trace_the_request_id_is_the_trace_id() {
     let (spans, _) = exported(Mood::Takes, &Settings::default(), &[allowed(None)]);
     assert_eq!(spans[0].span_context.trace_id().to_string(), "0123456789abcdef0123456789abcdee");
     assert!(!spans[0].parent_span_is_remote);
 }
 
-/// Takes one export over HTTP/2 and returns its path and body.
-async fn collect(listener: tokio::net::TcpListener) -> (String, Bytes) {
+/// Takes one export over HTTP and answers as its protocol has it; its path, content type and body.
+async fn collect(listener: tokio::net::TcpListener, protocol: Protocol) -> (String, String, Bytes) {
     let (stream, _) = listener.accept().await.unwrap();
     let (seen, mut exports) = tokio::sync::mpsc::channel(1);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let seen = seen.clone();
         async move {
             let path = request.uri().path().to_owned();
+            let content_type = request.headers()["content-type"].to_str().unwrap().to_owned();
             let body = request.into_body().collect().await?.to_bytes();
-            seen.send((path, body)).await.unwrap();
-            let trailers = http::HeaderMap::from_iter([(
-                http::HeaderName::from_static("grpc-status"),
-                http::HeaderValue::from_static("0"),
-            )]);
-            let empty = Full::new(Bytes::from_static(&[0; 5])).with_trailers(async { Some(Ok(trailers)) });
-            let response = http::Response::builder().header("content-type", "application/grpc").body(empty);
-            Ok::<_, hyper::Error>(response.unwrap())
+            seen.send((path, content_type.clone(), body)).await.unwrap();
+            let empty = match protocol {
+                Protocol::Grpc => Bytes::from_static(&[0; 5]),
+                Protocol::Http => Bytes::new(),
+            };
+            let status = http::HeaderValue::from_static("0");
+            let trailers =
+                http::HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), status)]);
+            let body = Full::new(empty).with_trailers(async { Some(Ok(trailers)) });
+            Ok::<_, hyper::Error>(
+                http::Response::builder().header("content-type", content_type).body(body).unwrap(),
+            )
         }
     });
-    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let stream = TokioIo::new(stream);
+    tokio::spawn(async move { drop(server.serve_connection(stream, service).await) });
     exports.recv().await.unwrap()
 }
 
 #[test]
-fn a_collector_gets_the_spans_over_grpc() {
-    let runtime = runtime();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let settings = Settings { endpoint: Some(endpoint), interval_ms: 1, ..Settings::default() };
-    let exporter = Exporter::start(&settings, Counter::default(), runtime.handle()).unwrap().unwrap();
-    exporter.offer(&allowed(None));
-    let (path, body) = runtime.block_on(collect(listener));
-    assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-    for text in ["inference.GRPCInferenceService/ModelInfer", "service.name", "asepsis.action"] {
-        assert!(body.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+fn a_collector_gets_the_spans_by_either_protocol() {
+    for (protocol, below, path, content_type) in [
+        (
+            Protocol::Grpc,
+            "",
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            "application/grpc",
+        ),
+        (Protocol::Http, "", "/v1/traces", "application/x-protobuf"),
+        (Protocol::Http, "/otlp/", "/otlp/v1/traces", "application/x-protobuf"),
+    ] {
+        let runtime = runtime();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let endpoint = Some(format!("http://{}{below}", listener.local_addr().unwrap()));
+        let settings = Settings { endpoint, protocol, interval_ms: 1, ..Settings::default() };
+        let exporter = Exporter::start(&settings, Counts::default(), runtime.handle()).unwrap().unwrap();
+        exporter.offer(&allowed(None));
+        let (asked, kind, body) = runtime.block_on(collect(listener, protocol));
+        assert_eq!((asked.as_str(), kind.as_str()), (path, content_type));
+        for text in ["inference.GRPCInferenceService/ModelInfer", "service.name", "asepsis.action"] {
+            assert!(body.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+        }
+        exporter.shutdown();
+        assert_eq!(exporter.counts.spans_dropped.get(), 0);
+        assert_eq!(exporter.counts.spans_exported.get(), 3);
     }
-    exporter.shutdown();
-    assert_eq!(exporter.dropped.get(), 0);
 }
 
 #[test]
 fn a_collector_that_is_not_there_costs_the_spans_and_nothing_else() {
-    let runtime = runtime();
-    let settings = Settings {
-        endpoint: Some("http://127.0.0.1:1".to_owned()),
-        interval_ms: 1,
-        timeout_ms: 100,
-        ..Settings::default()
-    };
-    let exporter = Exporter::start(&settings, Counter::default(), runtime.handle()).unwrap().unwrap();
-    exporter.offer(&allowed(None));
-    exporter.shutdown();
-    assert_eq!(exporter.dropped.get(), 3);
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let runtime = runtime();
+        let endpoint = Some("http://127.0.0.1:1".to_owned());
+        let settings =
+            Settings { endpoint, protocol, interval_ms: 1, timeout_ms: 100, ..Settings::default() };
+        let exporter = Exporter::start(&settings, Counts::default(), runtime.handle()).unwrap().unwrap();
+        exporter.offer(&allowed(None));
+        exporter.shutdown();
+        assert_eq!(exporter.counts.spans_dropped.get(), 3, "{protocol:?}");
+        assert_eq!(exporter.counts.spans_exported.get(), 0);
+    }
 }

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 /// What the headers say; chance and time come in here.
 pub(super) fn read<B>(request: &Request<B>) -> Head {
-    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     Head {
         now: Now::read(),
         request_id: RequestId::new(rand::random()),
         rpc: request.uri().query().is_none().then(|| Rpc::at(request.uri().path())).flatten(),
-        parent: text("traceparent").and_then(TraceParent::parse),
+        parent: parent(request.headers()),
         timeout: timeout(request.headers()),
         credentials: Credentials {
             authorization: credential(request.headers(), "authorization"),
@@ -29,6 +28,16 @@ pub(super) fn read<B>(request: &Request<B>) -> Head {
             Header::Once(reason) => Some(String::from_utf8(reason).unwrap_or_default()),
         },
     }
+}
+
+/// The caller's place in a trace. A second `traceparent` makes both worthless, as the specification has it.
+fn parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let parent = TraceParent::parse(value.to_str().ok()?)?;
+    // What is no text is no state either, and spoils the others.
+    let states = headers.get_all("tracestate").iter().map(|value| value.to_str().unwrap_or("\0"));
+    Some(parent.with_state(states))
 }
 
 /// A header that carries a credential; sent twice, nobody can tell which one is meant.
@@ -87,6 +96,23 @@ mod tests {
         for value in ["", "m", "5", "-5m", "5 m", "123456789m", "5x", "5\u{e9}"] {
             assert_eq!(parsed(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_place_in_a_trace_is_believed_only_where_it_is_sent_once() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(parent(&headers), None);
+        headers.append("tracestate", "a=1".parse().unwrap());
+        assert_eq!(parent(&headers), None);
+        let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        headers.append("traceparent", sent.parse().unwrap());
+        headers.append("tracestate", "b=2".parse().unwrap());
+        let read = parent(&headers).unwrap();
+        assert_eq!((read.sampled, read.state.as_deref()), (false, Some("a=1,b=2")));
+        headers.append("tracestate", http::HeaderValue::from_bytes(b"c=\xff").unwrap());
+        assert_eq!(parent(&headers).unwrap().state, None);
+        headers.append("traceparent", sent.parse().unwrap());
+        assert_eq!(parent(&headers), None);
     }
 
     #[test]

@@ -52,7 +52,10 @@ impl State {
         let head = self.head();
         let refusal = match next {
             Next::Over => return None,
-            Next::Message(message) => return Some((Ok(self.serve(head, *message).await), self)),
+            Next::Message(message) => {
+                let answer = head.ids().during(self.serve(head, *message)).await;
+                return Some((Ok(answer), self));
+            }
             Next::Undecodable(status) => self.undecodable(&status),
             Next::Idle => Refusal::new(Reason::DeadlineExceeded, "the stream was silent for too long"),
             Next::Draining => Refusal::new(Reason::Draining, "the server is shutting down"),
