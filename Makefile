@@ -35,7 +35,7 @@ fuzz: ## each fuzz target for SECONDS (default 60) from its corpus; TARGETS name
 	@scripts/prerequisites rust c++
 	SECONDS_EACH=$(or $(SECONDS),60) scripts/fuzz $(TARGETS)
 
-interop: build ## published clients, a collector, an OpenID provider and Envoy against the release (ARGS goes to pytest)
+interop: build ## published clients, a collector, an OpenID provider, Envoy and Prometheus against the release (ARGS goes to pytest)
 	ASEPSIS_BINARY=$(asepsis) scripts/interop $(ARGS)
 
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
@@ -58,4 +58,4 @@ fetch: ## ONNX Runtime, into .onnxruntime/
 
 clean: ## everything that the targets above made
 	cargo clean
-	rm -rf .onnxruntime .tools .venv .venv-interop .venv-evaluate .pytest_cache evaluation/work tests/interop/oidc/node_modules demo
+	rm -rf .onnxruntime .tools .venv .venv-interop .venv-evaluate .pytest_cache evaluation/work tests/interop/oidc/node_modules tests/interop/grafana/node_modules demo

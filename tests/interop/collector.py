@@ -164,7 +164,7 @@ service:
 
 @contextmanager
 def _rotel(directory: Path, address: str):
-    port, http_port = _free_port(), _free_port()
+    port, http_port = free_port(), free_port()
     log = directory / "collector.log"
     command = [
         *(ROTEL.path, "start", "--pid-file", directory / "collector.pid", "--log-format", "json"),
@@ -206,7 +206,7 @@ def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

