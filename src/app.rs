@@ -4,6 +4,7 @@
 //! for signals, so that an overload of the one cannot silence the other.
 
 pub mod access;
+mod state;
 mod trust;
 mod upkeep;
 
@@ -23,12 +24,14 @@ use crate::inference::pool::ComputePool;
 use crate::intake::files::Decoders;
 use crate::reload::{Reloadable, Reloader};
 use crate::telemetry::Telemetry;
+use crate::telemetry::recent::Recent;
 use crate::transport::Limits;
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
 use crate::transport::jwks;
 use crate::transport::listener::{self, HandshakeFailure, Listener, Reception};
 use crate::transport::operations::Operations;
+use state::{Conditions, State};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,6 +144,9 @@ impl App {
         let in_flight = InFlight::new(config.limits.in_flight_max);
         let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
+        let recent = config.console.enabled.then(|| Arc::new(Recent::new(now)));
+        let mut observers = vec![Arc::clone(&telemetry) as Arc<dyn Observer>];
+        observers.extend(recent.clone().map(|recent| recent as Arc<dyn Observer>));
         let guard = Arc::new(Guard {
             of_connection: trust.of_connection(config),
             of_call: trust.of_call(config),
@@ -149,11 +155,7 @@ impl App {
             epoch,
             catalog,
             decoders: Arc::new(decoders(&config.limits)),
-            auditor: Arc::new(Auditor::new(
-                Box::new(Arc::clone(&ledger)),
-                vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
-                pseudonyms(config)?,
-            )),
+            auditor: Arc::new(Auditor::new(Box::new(Arc::clone(&ledger)), observers, pseudonyms(config)?)),
             secret: Secret::new(&rand::random()),
             pool: ComputePool::start(compute_threads(config), config.limits.queue_max)
                 .map_err(StartError::one)?,
@@ -174,7 +176,7 @@ impl App {
         };
         app.listen(config)?;
         app.listen_operations(config)?;
-        app.listen_admin(config, ledger)?;
+        app.listen_admin(config, ledger, recent)?;
         app.upkeep.gauges(&app.telemetry);
         if let (Some(jwt), Some(provider)) = (&app.upkeep.jwt, provider) {
             let (guard, telemetry) = (Arc::clone(&app.guard), Arc::clone(&app.telemetry));
@@ -302,39 +304,25 @@ impl App {
         .watching(self.upkeep.changes.subscribe(), move |visitor| guard.trusts(visitor, Now::read()))
     }
 
-    fn listen_admin(&mut self, config: &Config, ledger: Arc<FileLedger>) -> Result<(), StartError> {
+    fn listen_admin(
+        &mut self,
+        config: &Config,
+        ledger: Arc<FileLedger>,
+        recent: Option<Arc<Recent>>,
+    ) -> Result<(), StartError> {
         let address = &config.listen.admin;
         let listener = self.admin.block_on(TcpListener::bind(address));
         let listener = listener.map_err(|e| StartError::one(format!("listen.admin: {address}: {e}")))?;
         self.addresses.admin = listener.local_addr().ok();
-        let state = State { guard: Arc::clone(&self.guard), telemetry: Arc::clone(&self.telemetry), ledger };
+        let conditions = Conditions { guard: Arc::clone(&self.guard), ledger };
+        let (telemetry, upkeep) = (Arc::clone(&self.telemetry), Arc::clone(&self.upkeep));
+        let state = State::new(config, conditions, telemetry, recent.map(|recent| (recent, upkeep)));
         self.admin.spawn(async move {
             if let Err(error) = admin::serve(listener, Arc::new(state), std::future::pending()).await {
                 tracing::error!(%error, "the admin listener failed");
             }
         });
         Ok(())
-    }
-}
-
-/// What probes and scrapes are told.
-struct State {
-    guard: Arc<Guard>,
-    telemetry: Arc<Telemetry>,
-    ledger: Arc<FileLedger>,
-}
-
-impl admin::AdminState for State {
-    fn readiness(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("serving", *self.guard.phase.borrow() == Phase::Serving),
-            ("models", self.guard.catalog.ready()),
-            ("audit", self.ledger.writable()),
-        ]
-    }
-
-    fn metrics(&self, out: &mut String) {
-        self.telemetry.metrics(out);
     }
 }
 

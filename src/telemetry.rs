@@ -6,6 +6,7 @@
 mod metrics;
 pub mod otlp;
 mod per_model;
+pub mod recent;
 mod spans;
 mod statistics;
 

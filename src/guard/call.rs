@@ -6,6 +6,7 @@ use crate::admission::rbac::Grant;
 use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
 use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
+use crate::decision::Verdict;
 use crate::identity::{Credentials, Identity, IdentityError, Peer};
 use crate::reason::{Action, Reason, Stage, Status};
 use crate::refusal::Refusal;
@@ -231,7 +232,11 @@ impl Call {
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
-            observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
+            let p_value = |verdict: &Verdict| verdict.evidence().map(|evidence| evidence.p_value());
+            observation.p_value = p_value(&verdict);
+            if judgement.rows().len() > 1 {
+                observation.row_p_values = judgement.rows().iter().filter_map(p_value).collect();
+            }
             observation.shadowed = verdict.shadowed();
         });
     }

@@ -103,6 +103,14 @@ impl ComputePool {
     }
 }
 
+impl ComputePool {
+    /// Jobs that wait for a thread.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().len()
+    }
+}
+
 impl Drop for ComputePool {
     fn drop(&mut self) {
         self.shared.lock().close();

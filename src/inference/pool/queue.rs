@@ -145,6 +145,11 @@ impl Queue {
         sum / self.threads
     }
 
+    /// How many jobs wait.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.jobs.len()).sum()
+    }
+
     /// How many jobs of this class wait.
     fn waiting(&self, priority: Priority) -> usize {
         self.lanes.iter().find(|lane| lane.priority == priority).map_or(0, |lane| lane.jobs.len())
@@ -329,8 +334,9 @@ mod tests {
         assert_eq!(bench.push(Batch, 0, 1000), None);
         bench.queue.close();
         assert_eq!(bench.push(Clinical, 0, 1000), FULL);
+        assert_eq!(bench.queue.len(), 1);
         bench.run_all();
-        assert_eq!(bench.ran(), [0]);
+        assert_eq!((bench.ran(), bench.queue.len()), (vec![0], 0));
     }
 
     proptest! {
