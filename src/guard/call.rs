@@ -232,10 +232,10 @@ impl Call {
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
-            let p_value = |verdict: &Verdict| verdict.evidence().map(|evidence| evidence.p_value());
-            observation.p_value = p_value(&verdict);
+            observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
             if judgement.rows().len() > 1 {
-                observation.row_p_values = judgement.rows().iter().filter_map(p_value).collect();
+                let measured = judgement.rows().iter().filter_map(Verdict::evidence);
+                observation.row_p_values = measured.map(|evidence| evidence.p_value()).collect();
             }
             observation.shadowed = verdict.shadowed();
         });

@@ -4,6 +4,7 @@ https://chromedevtools.github.io/devtools-protocol/
 """
 
 import base64
+import fcntl
 import json
 import os
 import queue
@@ -116,20 +117,21 @@ class Browser:
 def browsing(directory: Path):
     """A browser with a profile of its own in `directory`."""
     (their_commands, commands), (answers, their_answers) = os.pipe(), os.pipe()
-    # It reads commands from file descriptor 3 and answers on 4.
-    start = f'exec "$0" "$@" 3<&{their_commands} 4>&{their_answers}'
-    command = ["sh", "-c", start, COMMAND, *OPTIONS, f"--user-data-dir={directory / 'profile'}"]
+    # It reads commands from file descriptor 3 and answers on 4; out of their way first, lest one be the other.
+    theirs = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (their_commands, their_answers)]
+    command = [COMMAND, *OPTIONS, f"--user-data-dir={directory / 'profile'}"]
     with (directory / "chromium.log").open("w") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(their_commands, their_answers),
+            pass_fds=(3, 4),
+            preexec_fn=lambda: [os.dup2(pipe, place) for place, pipe in enumerate(theirs, start=3)],
             start_new_session=True,
         )
-    os.close(their_commands)
-    os.close(their_answers)
+    for pipe in (their_commands, their_answers, *theirs):
+        os.close(pipe)
     try:
         yield Browser(process, commands, answers)
     finally:

@@ -71,7 +71,7 @@ fn what_was_refused_flagged_and_withheld_is_on_the_console_with_its_reason_and_n
     assert_eq!(status, 200);
     let judged = rows(&page, "judged");
     let row = judged.iter().find(|row| row.contains(&withheld)).unwrap();
-    for word in ["withheld", "anomalous", "digits 1", "infer"] {
+    for word in ["withheld", "anomalous", "digits 1", "<strong>"] {
         assert!(row.contains(word), "{word} is not in {row}");
     }
     assert!(judged.iter().any(|row| row.contains("flagged") && row.contains("wdbc 1")), "{judged:?}");

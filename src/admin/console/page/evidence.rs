@@ -51,7 +51,7 @@ impl Evidence {
             0 => ("nothing judged yet", Tone::Plain),
             1..ROWS_LEAST => ("too few rows to tell", Tone::Plain),
             _ if above(DEVIATIONS) => ("more than promised", Tone::Warn),
-            _ if above(0.0) => ("above, may be chance", Tone::Plain),
+            _ if above(0.0) => ("within chance", Tone::Plain),
             _ => ("as promised", Tone::Good),
         };
         Some(Self {
