@@ -1,15 +1,22 @@
-//! Is the sidecar alive, is it ready, and what has it counted? HTTP/1.1 on a port and a runtime of its own.
+//! Is the sidecar alive, is it ready, what has it counted, and what does it do? HTTP/1.1 on a port and a runtime of
+//! its own.
 //!
 //! Architecture Invariant: nothing is changed here and nothing of a caller or a patient is told: a probe learns
-//! the names of conditions, a scrape what `telemetry` has counted. One request a connection, so that no client
+//! the names of conditions, a scrape what `telemetry` has counted, and the [`console`] shows it. One request a connection, so that no client
 //! can keep one of the few connections for itself.
 
 mod accept;
+pub mod console;
 
+use crate::clock::Now;
 use crate::telemetry::Exposition;
+use console::Console;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -40,15 +47,26 @@ const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 /// Exposition formats, "Text-based format".
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// No other site's page opens, embeds or reads the console.
+const APART: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// What probes and scrapes are told. Both may block: they are asked on a thread that may wait.
+/// What probes, scrapes and the console are told. All may block: they are asked on a thread that may wait.
 pub trait AdminState: Send + Sync + 'static {
     /// The conditions of readiness by name, and whether each holds.
     fn readiness(&self) -> Vec<(&'static str, bool)>;
 
     /// Appends the metrics in that format.
     fn metrics(&self, exposition: Exposition, out: &mut String);
+
+    /// The console; `None` if there is to be none.
+    fn console(&self) -> Option<&Console>;
 }
 
 /// How long a connection may take.
@@ -112,9 +130,10 @@ async fn converse<S: AdminState + ?Sized>(
     place: OwnedSemaphorePermit,
     patience: Patience,
 ) {
+    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(answer(&request, state).await) }
+        async move { Ok::<_, Infallible>(answer(&request, state, local).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -131,9 +150,15 @@ async fn converse<S: AdminState + ?Sized>(
     drop(place);
 }
 
-async fn answer<S: AdminState + ?Sized>(request: &Request<Incoming>, state: Arc<S>) -> Response<Full<Bytes>> {
+/// `local` is a request from this machine.
+async fn answer<S: AdminState + ?Sized>(
+    request: &Request<Incoming>,
+    state: Arc<S>,
+    local: bool,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if !matches!(path, "/livez" | "/readyz" | "/metrics") {
+    let console = state.console().filter(|_| matches!(path, "/" | "/console"));
+    if console.is_none() && !matches!(path, "/livez" | "/readyz" | "/metrics") {
         return text(StatusCode::NOT_FOUND, "not found\n");
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -141,7 +166,21 @@ async fn answer<S: AdminState + ?Sized>(request: &Request<Incoming>, state: Arc<
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    if let Some(Err((status, why))) =
+        console.map(|console| console.admit(local, request.uri(), request.headers()))
+    {
+        return text(status, why);
+    }
     match path {
+        "/" => {
+            let mut response = text(StatusCode::FOUND, "");
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static("/console"));
+            response
+        }
+        "/console" => {
+            let paused = request.uri().query() == Some("refresh=off");
+            asked(move || page(&*state, paused)).await
+        }
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => asked(move || readiness(&*state)).await,
         _ => {
@@ -178,6 +217,16 @@ fn metrics<S: AdminState + ?Sized>(state: &S, exposition: Exposition) -> Respons
     let mut response = text(StatusCode::OK, body);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+fn page<S: AdminState + ?Sized>(state: &S, paused: bool) -> Response<Full<Bytes>> {
+    let Some(console) = state.console() else { return text(StatusCode::NOT_FOUND, "not found\n") };
+    let mut response = text(StatusCode::OK, console.page(Now::read(), paused));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HTML);
+    headers.insert(CONTENT_SECURITY_POLICY, console.content_security_policy().clone());
+    headers.extend(APART);
     response
 }
 

@@ -27,6 +27,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Why the door stays shut.
@@ -140,6 +141,12 @@ impl Admission {
     pub fn new(access: Access, in_flight: InFlight) -> Self {
         let access = ArcSwap::from_pointee(access);
         Self { access, in_flight, emergencies: Emergencies::default() }
+    }
+
+    /// Calls in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.gauge().load(Ordering::Relaxed)
     }
 
     /// The policy in force.

@@ -5,8 +5,10 @@
 
 pub mod access;
 mod gauges;
+mod state;
 mod trust;
 mod upkeep;
+mod watching;
 
 use crate::admin;
 use crate::admission::Admission;
@@ -18,18 +20,21 @@ use crate::catalog::{Catalog, Loader, Repository};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::guard::{Guard, Phase, Visitor};
+use crate::incident::Watchers;
 use crate::inference::ort::Runtime as OnnxRuntime;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
 use crate::intake::files::Decoders;
 use crate::reload::{Reloadable, Reloader};
-use crate::telemetry::{Exposition, Telemetry};
+use crate::telemetry::Telemetry;
+use crate::telemetry::recent::Recent;
 use crate::transport::Limits;
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
 use crate::transport::jwks;
 use crate::transport::listener::{self, HandshakeFailure, Listener, Reception};
 use crate::transport::operations::Operations;
+use state::{Conditions, State};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,6 +147,11 @@ impl App {
         let in_flight = InFlight::new(config.limits.in_flight_max);
         let telemetry = Telemetry::start(&config.telemetry(), in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
+        let recent = config.console.enabled.then(|| Arc::new(Recent::new(now)));
+        let mut observers = vec![Arc::clone(&telemetry) as Arc<dyn Observer>];
+        observers.extend(recent.clone().map(|recent| recent as Arc<dyn Observer>));
+        let watchers = Arc::new(Watchers::new(config.watchers));
+        observers.push(Arc::clone(&watchers) as Arc<dyn Observer>);
         let guard = Arc::new(Guard {
             of_connection: trust.of_connection(config),
             of_call: trust.of_call(config),
@@ -150,18 +160,15 @@ impl App {
             epoch,
             catalog,
             decoders: Arc::new(decoders(&config.limits)),
-            auditor: Arc::new(Auditor::new(
-                Box::new(Arc::clone(&ledger)),
-                vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
-                pseudonyms(config)?,
-            )),
+            auditor: Arc::new(Auditor::new(Box::new(Arc::clone(&ledger)), observers, pseudonyms(config)?)),
             secret: Secret::new(&rand::random()),
             pool: ComputePool::start(compute_threads(config), config.limits.queue_max)
                 .map_err(StartError::one)?,
+            recorder: watching::recorder(&config.models.record)?,
             timeout: Duration::from_millis(config.limits.request_timeout_ms),
             phase: watch::Sender::new(Phase::Serving),
         });
-        let upkeep = Arc::new(keep(&guard, &telemetry, trust, source, now));
+        let upkeep = Arc::new(keep(&guard, &telemetry, watchers, (trust, source), now));
         let mut app = Self {
             data,
             admin,
@@ -177,7 +184,7 @@ impl App {
         app.listen_operations(config)?;
         gauges::register(&app.telemetry, &app.guard, &ledger, now.wall);
         app.upkeep.gauges(&app.telemetry);
-        app.listen_admin(config, ledger)?;
+        app.listen_admin(config, ledger, recent)?;
         if let (Some(jwt), Some(provider)) = (&app.upkeep.jwt, provider) {
             let (guard, telemetry) = (Arc::clone(&app.guard), Arc::clone(&app.telemetry));
             let on_change = move || {
@@ -304,39 +311,25 @@ impl App {
         .watching(self.upkeep.changes.subscribe(), move |visitor| guard.trusts(visitor, Now::read()))
     }
 
-    fn listen_admin(&mut self, config: &Config, ledger: Arc<FileLedger>) -> Result<(), StartError> {
+    fn listen_admin(
+        &mut self,
+        config: &Config,
+        ledger: Arc<FileLedger>,
+        recent: Option<Arc<Recent>>,
+    ) -> Result<(), StartError> {
         let address = &config.listen.admin;
         let listener = self.admin.block_on(TcpListener::bind(address));
         let listener = listener.map_err(|e| StartError::one(format!("listen.admin: {address}: {e}")))?;
         self.addresses.admin = listener.local_addr().ok();
-        let state = State { guard: Arc::clone(&self.guard), telemetry: Arc::clone(&self.telemetry), ledger };
+        let conditions = Conditions { guard: Arc::clone(&self.guard), ledger };
+        let (telemetry, upkeep) = (Arc::clone(&self.telemetry), Arc::clone(&self.upkeep));
+        let state = State::new(config, conditions, telemetry, recent.map(|recent| (recent, upkeep)));
         self.admin.spawn(async move {
             if let Err(error) = admin::serve(listener, Arc::new(state), std::future::pending()).await {
                 tracing::error!(%error, "the admin listener failed");
             }
         });
         Ok(())
-    }
-}
-
-/// What probes and scrapes are told.
-struct State {
-    guard: Arc<Guard>,
-    telemetry: Arc<Telemetry>,
-    ledger: Arc<FileLedger>,
-}
-
-impl admin::AdminState for State {
-    fn readiness(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("serving", *self.guard.phase.borrow() == Phase::Serving),
-            ("models", self.guard.catalog.ready()),
-            ("audit", self.ledger.writable()),
-        ]
-    }
-
-    fn metrics(&self, exposition: Exposition, out: &mut String) {
-        self.telemetry.metrics(exposition, out);
     }
 }
 
@@ -349,8 +342,8 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
 fn keep(
     guard: &Arc<Guard>,
     telemetry: &Arc<Telemetry>,
-    trust: Trust,
-    source: access::Source,
+    watchers: Arc<Watchers>,
+    (trust, source): (Trust, access::Source),
     now: Now,
 ) -> Upkeep {
     let mut sources = trust.sources();
@@ -367,6 +360,7 @@ fn keep(
         tls,
         jwt,
         workload,
+        watchers,
         started: now.wall,
     }
 }

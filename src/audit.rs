@@ -137,8 +137,19 @@ pub struct Observation {
     pub rows_run: usize,
     /// The smallest p-value of the request's rows, if it was judged.
     pub p_value: Option<f64>,
+    /// Of a request of several rows, the p-value of each that was measured; empty otherwise, so that a request of one
+    /// row allocates nothing. See [`Observation::p_values`].
+    pub row_p_values: Vec<f64>,
     /// What policy would have done, where shadow mode kept it from doing so.
     pub shadowed: Option<Action>,
+}
+
+impl Observation {
+    /// The p-value of each row that was judged and measured.
+    #[must_use]
+    pub fn p_values(&self) -> &[f64] {
+        if self.row_p_values.is_empty() { self.p_value.as_slice() } else { &self.row_p_values }
+    }
 }
 
 /// A finished entry: the one source of audit, metrics and spans.

@@ -86,6 +86,7 @@ pub struct Use {
 /// References of every detector and of their fusion, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Calibration {
+    site: String,
     early: Vec<(Detector, Reference)>,
     late: Vec<(Detector, Reference)>,
     /// Rows whose fused score is larger after the first run are in doubt.
@@ -124,6 +125,7 @@ impl Calibration {
         };
         let unusable = |what: &str| ArtefactError::Unusable(what.into());
         let mut calibration = Self {
+            site: artefact.site.clone(),
             early: references(early)?,
             late: references(late)?,
             gate: f64::NEG_INFINITY,
@@ -194,6 +196,30 @@ impl Calibration {
             Ranks::OfClass(classes) => classes.get(&class?)?,
         };
         Some(Evidence { p_value: conformal_p(ascending, fused.sum), loudest: fused.loudest })
+    }
+
+    /// The site whose clean data it was made of; empty for one that came with the model.
+    #[must_use]
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    /// The p-value that each clean row gets among the others (leave one out): how p-values of clean traffic are
+    /// spread. Evenly from 0 to 1, but for ties, of which all have the largest p-value among them; rows in which no
+    /// detector sees anything tie at 1.
+    #[must_use]
+    pub fn clean_p_values(&self) -> Vec<f64> {
+        let each = |ascending: &Vec<f64>| {
+            let among = |score: &f64| {
+                let smaller = ascending.partition_point(|other| other < score);
+                as_f64(ascending.len().saturating_sub(smaller)) / as_f64(ascending.len())
+            };
+            ascending.iter().map(among).collect::<Vec<_>>()
+        };
+        match &self.fused {
+            Ranks::All(ascending) => each(ascending),
+            Ranks::OfClass(classes) => classes.values().flat_map(each).collect(),
+        }
     }
 
     /// How many clean rows rank a score: the fewest of any class, where ranks are of classes.

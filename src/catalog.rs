@@ -159,10 +159,17 @@ impl Catalog {
     /// What is on disk and whether it is served, as far as this caller may know.
     #[must_use]
     pub fn index(&self, caller: &Admitted) -> Vec<Listed> {
+        let mut list = self.list();
+        list.retain(|listed| caller.sees(&listed.name, Some(listed.version)));
+        list
+    }
+
+    /// What is on disk and whether it is served.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
         let shelf = self.shelf.load();
         let on_disk = self.repository.versions().unwrap_or_default();
-        let visible = |path: &VersionPath| caller.sees(&path.name, Some(path.version));
-        let list = on_disk.into_iter().filter(visible).map(|path| {
+        let list = on_disk.into_iter().map(|path| {
             let ready = shelf.get(&path.name).is_some_and(|versions| versions.contains_key(&path.version));
             Listed { name: path.name, version: path.version, ready }
         });

@@ -49,6 +49,8 @@ pub struct Config {
     pub detection: crate::detection::Settings,
     /// Where and how surely the audit log is kept.
     pub audit: crate::audit::file::Settings,
+    /// The page for people on the admin port.
+    pub console: crate::admin::console::Settings,
     /// Where traces are sent.
     pub otlp: crate::telemetry::otlp::Settings,
     /// What is counted under which names.
@@ -189,6 +191,7 @@ impl Config {
             policy: document.section("policy"),
             detection: document.section("detection"),
             audit: document.section("audit"),
+            console: document.section("console"),
             otlp: document.section("otlp"),
             metrics: document.section("metrics"),
             log: document.section("log"),

@@ -17,7 +17,7 @@ use crate::inference::perturbation::Secret;
 use crate::inference::{InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One model version, ready to be asked and judged.
 pub struct Served {
@@ -41,6 +41,8 @@ pub struct Served {
     pub inline_rows_max: usize,
     /// How long one row with all its copies took when the model was loaded.
     pub row_duration: Duration,
+    /// When it was loaded.
+    pub loaded: SystemTime,
 }
 
 /// An answer and what is to be done with it.

@@ -10,6 +10,7 @@ pub mod log;
 mod metrics;
 pub mod otlp;
 mod per_model;
+pub mod recent;
 pub mod requests;
 mod sampling;
 mod spans;
@@ -96,6 +97,16 @@ impl Telemetry {
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
         self.metrics.gauge(name, help, read);
+    }
+
+    /// Registers a counter `asepsis_NAME_total` that is read at each scrape, from whatever counts by itself.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.metrics.counter(name, help, read);
     }
 
     /// Counts a handshake that failed; `reason` is a word of a closed set.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 #[derive(Default)]
 struct State {
     audit: AtomicBool,
+    console: Option<Console>,
 }
 
 impl AdminState for State {
@@ -21,6 +22,10 @@ impl AdminState for State {
             Exposition::PlainText => "up 1\n",
         });
     }
+
+    fn console(&self) -> Option<&Console> {
+        self.console.as_ref()
+    }
 }
 
 struct Port {
@@ -31,9 +36,13 @@ struct Port {
 }
 
 async fn open() -> Port {
+    open_with(State::default()).await
+}
+
+async fn open_with(state: State) -> Port {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let state = Arc::new(State::default());
+    let state = Arc::new(state);
     let (stop, stopped) = oneshot::channel();
     let until = async move { drop(stopped.await) };
     let served = tokio::spawn(serve(listener, Arc::clone(&state), until));
@@ -54,6 +63,11 @@ impl Port {
     async fn get(&self, path: &str) -> String {
         self.say(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
     }
+
+    /// As a browser on the same machine does.
+    async fn look(&self, method: &str, path: &str, host: &str) -> String {
+        self.say(&format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await
+    }
 }
 
 fn assert_status(answer: &str, status: u16) {
@@ -63,7 +77,16 @@ fn assert_status(answer: &str, status: u16) {
 #[tokio::test]
 async fn other_paths_are_not_found() {
     let port = open().await;
-    for path in ["/", "/metrics/", "//livez", "/livez/..", "/debug/pprof", "/LIVEZ"] {
+    for path in [
+        "/",
+        "/console",
+        "/console?refresh=off",
+        "/metrics/",
+        "//livez",
+        "/livez/..",
+        "/debug/pprof",
+        "/LIVEZ",
+    ] {
         assert_status(&port.get(path).await, 404);
     }
 }
@@ -164,4 +187,66 @@ async fn a_shutdown_closes_the_port() {
     port.stop.send(()).unwrap();
     port.served.await.unwrap().unwrap();
     assert!(TcpStream::connect(port.address).await.is_err());
+}
+
+/// With a console of a sidecar to which nothing has happened.
+async fn open_with_console() -> Port {
+    let console = Console::new(&console::Settings::default(), console::tests::view);
+    open_with(State { console, ..State::default() }).await
+}
+
+#[tokio::test]
+async fn the_console_is_not_given_under_a_name_that_somebody_else_resolves() {
+    let port = open_with_console().await;
+    for path in ["/", "/console"] {
+        for host in ["evil.example", "evil.example:8002", "127.0.0.1.evil.example", "localhost.evil.example"]
+        {
+            let answer = port.look("GET", path, host).await;
+            assert_status(&answer, 421);
+            assert!(!answer.contains("Asepsis"), "{answer}");
+        }
+    }
+    assert_status(&port.say("GET /console HTTP/1.1\r\n\r\n").await, 400);
+    let absolute = "GET http://evil.example/console HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    assert_status(&port.say(absolute).await, 421);
+    // Prometheus comes by whatever name it knows.
+    assert_status(&port.look("GET", "/metrics", "asepsis.monitoring.svc:8002").await, 200);
+}
+
+#[tokio::test]
+async fn the_console_is_only_read() {
+    let port = open_with_console().await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let answer = port.look(method, "/console", "localhost").await;
+        assert_status(&answer, 405);
+        assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_console_lets_a_browser_do_nothing_but_show_it() {
+    let port = open_with_console().await;
+    let answer = port.look("GET", "/console", "localhost:8002").await;
+    assert_status(&answer, 200);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    for line in [
+        "content-type: text/html; charset=utf-8",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "cross-origin-opener-policy: same-origin",
+        "cross-origin-resource-policy: same-origin",
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line} is not in {head}");
+    }
+    let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: ")).unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
+    assert!(body.starts_with("<!DOCTYPE html>") && body.contains("</html>"), "{body}");
+    let head_alone = port.look("HEAD", "/console", "localhost").await;
+    assert_status(&head_alone, 200);
+    assert!(head_alone.ends_with("\r\n\r\n"), "{head_alone}");
+    let moved = port.look("GET", "/", "127.0.0.1").await;
+    assert_status(&moved, 302);
+    assert!(moved.contains("location: /console\r\n"), "{moved}");
 }

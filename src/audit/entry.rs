@@ -46,6 +46,7 @@ impl Entry {
             rows: 0,
             rows_run: 0,
             p_value: None,
+            row_p_values: Vec::new(),
             shadowed: None,
         };
         Self { auditor, draft: Some(ClosedEntry { record, observation }) }

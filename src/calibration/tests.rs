@@ -114,3 +114,23 @@ proptest::proptest! {
         proptest::prop_assert!(p(low, much) <= p(low, little));
     }
 }
+
+#[test]
+fn clean_rows_have_evenly_spread_p_values_but_for_ties_which_have_the_largest() {
+    for (per_class, classes) in [(false, vec![0; 6]), (true, vec![0, 0, 0, 1, 1, 1])] {
+        let columns = |values: &[f64]| BTreeMap::from([(EARLY, values.to_vec())]);
+        let mut artefact = Artefact::trial(
+            columns(&[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+            // What is rarer than one in e counts; the three smallest scores tie at nothing.
+            Ranked { scores: columns(&[0.0, 3.0, 0.0, 2.0, 0.0, 1.0]), classes },
+        );
+        (artefact.created, artefact.site) = (7, "north".to_owned());
+        let calibration = Calibration::new(&artefact, &[EARLY], &[], Use { per_class, ..USE }).unwrap();
+        let mut p_values = calibration.clean_p_values();
+        p_values.sort_by(f64::total_cmp);
+        let sixths = [1.0, 2.0, 3.0, 6.0, 6.0, 6.0].map(|rank| rank / 6.0);
+        let thirds = [1.0, 1.0, 2.0, 3.0, 3.0, 3.0].map(|rank| rank / 3.0);
+        assert_eq!(p_values, if per_class { thirds } else { sixths });
+        assert_eq!((calibration.created(), calibration.site()), (7, "north"));
+    }
+}

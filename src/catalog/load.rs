@@ -3,6 +3,7 @@
 use super::{VersionPath, trial, twin};
 use crate::calibration::artefact::supports;
 use crate::calibration::{Artefact, ArtefactError, Binding, Calibration, Use};
+use crate::clock::Now;
 use crate::contract::{Contract, OutputSpec};
 use crate::decision::{Override, Policy, Stale, Unmeasurable};
 use crate::detection::asked::Detectors;
@@ -157,6 +158,7 @@ impl Loader {
             policy,
             inline_rows_max,
             row_duration: run,
+            loaded: Now::read().wall,
             contract,
         })
     }

@@ -65,6 +65,9 @@ impl Config {
                 report(&format!("models.policy.{model}.{key}"), &problem);
             }
         }
+        if let Err((key, problem)) = self.console.check() {
+            report(&format!("console.{key}"), &problem);
+        }
         if !is_site(&self.models.site) {
             report("models.site", &"up to 64 letters, digits, `-` and `_`");
         }

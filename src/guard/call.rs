@@ -6,6 +6,7 @@ use crate::admission::rbac::Grant;
 use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
 use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
+use crate::decision::Verdict;
 use crate::identity::{Credentials, Identity, IdentityError, Peer};
 use crate::inference::InferenceError;
 use crate::reason::{Action, Reason, Stage, Status};
@@ -252,6 +253,10 @@ impl Call {
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
             observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
+            if judgement.rows().len() > 1 {
+                let measured = judgement.rows().iter().filter_map(Verdict::evidence);
+                observation.row_p_values = measured.map(|evidence| evidence.p_value()).collect();
+            }
             observation.shadowed = verdict.shadowed();
         });
     }

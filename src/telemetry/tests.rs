@@ -38,6 +38,7 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
             rows: 2,
             rows_run: 8,
             p_value: None,
+            row_p_values: Vec::new(),
             shadowed: None,
         },
     }

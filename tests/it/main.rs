@@ -17,6 +17,7 @@ mod agent;
 mod answers;
 mod audit;
 mod bytes;
+mod console;
 mod datatypes;
 mod door;
 mod drain;
