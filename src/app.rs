@@ -6,6 +6,7 @@
 pub mod access;
 mod trust;
 mod upkeep;
+mod watching;
 
 use crate::admin;
 use crate::admission::Admission;
@@ -17,6 +18,7 @@ use crate::catalog::{Catalog, Loader, Repository};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::guard::{Guard, Phase, Visitor};
+use crate::incident::Watchers;
 use crate::inference::ort::Runtime as OnnxRuntime;
 use crate::inference::perturbation::Secret;
 use crate::inference::pool::ComputePool;
@@ -141,6 +143,7 @@ impl App {
         let in_flight = InFlight::new(config.limits.in_flight_max);
         let telemetry = Telemetry::start(&config.otlp, in_flight.gauge(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
+        let watchers = Arc::new(Watchers::new(config.watchers));
         let guard = Arc::new(Guard {
             of_connection: trust.of_connection(config),
             of_call: trust.of_call(config),
@@ -151,16 +154,17 @@ impl App {
             decoders: Arc::new(decoders(&config.limits)),
             auditor: Arc::new(Auditor::new(
                 Box::new(Arc::clone(&ledger)),
-                vec![Arc::clone(&telemetry) as Arc<dyn Observer>],
+                vec![Arc::clone(&telemetry) as Arc<dyn Observer>, Arc::clone(&watchers) as _],
                 pseudonyms(config)?,
             )),
             secret: Secret::new(&rand::random()),
             pool: ComputePool::start(compute_threads(config), config.limits.queue_max)
                 .map_err(StartError::one)?,
+            recorder: watching::recorder(&config.models.record)?,
             timeout: Duration::from_millis(config.limits.request_timeout_ms),
             phase: watch::Sender::new(Phase::Serving),
         });
-        let upkeep = Arc::new(keep(&guard, &telemetry, trust, source, now));
+        let upkeep = Arc::new(keep(&guard, &telemetry, watchers, (trust, source), now));
         let mut app = Self {
             data,
             admin,
@@ -347,8 +351,8 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
 fn keep(
     guard: &Arc<Guard>,
     telemetry: &Arc<Telemetry>,
-    trust: Trust,
-    source: access::Source,
+    watchers: Arc<Watchers>,
+    (trust, source): (Trust, access::Source),
     now: Now,
 ) -> Upkeep {
     let mut sources = trust.sources();
@@ -365,6 +369,7 @@ fn keep(
         tls,
         jwt,
         workload,
+        watchers,
         started: now.wall,
     }
 }

@@ -14,6 +14,7 @@ pub mod verify;
 pub use entry::{Entry, Opening};
 
 use crate::admission::Rpc;
+use crate::calibration::promise::Promised;
 use crate::clock::Now;
 pub use crate::reason::StageTime;
 use crate::reason::{Action, Reason, Status};
@@ -135,8 +136,21 @@ pub struct Observation {
     pub rows_run: usize,
     /// The smallest p-value of the request's rows, if it was judged.
     pub p_value: Option<f64>,
+    /// How its rows fared against what was promised, if there was evidence.
+    pub judged: Option<Judged>,
     /// What policy would have done, where shadow mode kept it from doing so.
     pub shadowed: Option<Action>,
+}
+
+/// How many rows of a request evidence spoke against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Rows that were judged by evidence.
+    pub rows: u64,
+    /// Those of them whose p-value is at most the promise's alpha, whatever was done about it.
+    pub flagged: u64,
+    /// By which calibration, and what it promises.
+    pub promised: Arc<Promised>,
 }
 
 /// A finished entry: the one source of audit, metrics and spans.

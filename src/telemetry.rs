@@ -58,6 +58,16 @@ impl Telemetry {
         self.metrics.gauge(name, help, read);
     }
 
+    /// Registers a counter `asepsis_NAME_total` that is read at each scrape, from whatever counts by itself.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.metrics.counter(name, help, read);
+    }
+
     /// Counts a handshake that failed; `reason` is a word of a closed set.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.metrics.handshake_failed(reason);

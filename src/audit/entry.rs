@@ -45,6 +45,7 @@ impl Entry {
             rows: 0,
             rows_run: 0,
             p_value: None,
+            judged: None,
             shadowed: None,
         };
         Self { auditor, draft: Some(ClosedEntry { record, observation }) }

@@ -7,7 +7,7 @@ use super::per_model::PerModel;
 use crate::audit::ClosedEntry;
 use crate::reason::{Action, Reason, Stage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -197,9 +197,21 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
-        let gauge = Gauge { name, help, read: Box::new(read) };
+        self.read_at_scrape(Scraped { name, help, kind: MetricType::Gauge, read: Box::new(read) });
+    }
+
+    pub(super) fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.read_at_scrape(Scraped { name, help, kind: MetricType::Counter, read: Box::new(read) });
+    }
+
+    fn read_at_scrape(&self, scraped: Scraped) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(gauge));
+        registry.register_collector(Box::new(scraped));
     }
 
     pub(super) fn encode(&self, out: &mut String) {
@@ -221,27 +233,36 @@ impl Metrics {
     }
 }
 
-/// A gauge that is read when it is scraped.
-struct Gauge {
+/// A gauge or a counter that is read when it is scraped.
+struct Scraped {
     name: &'static str,
     help: &'static str,
+    kind: MetricType,
     read: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
 }
 
-impl fmt::Debug for Gauge {
+impl fmt::Debug for Scraped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl Collector for Gauge {
+impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        let counts = matches!(self.kind, MetricType::Counter);
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, self.kind)?;
+        let write = |metric: &mut MetricEncoder<'_>, value: f64| {
+            if counts {
+                metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+            } else {
+                metric.encode_gauge(&value)
+            }
+        };
         for sample in (self.read)() {
             if sample.labels.is_empty() {
-                family.encode_gauge(&sample.value)?;
+                write(&mut family, sample.value)?;
             } else {
-                family.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
+                write(&mut family.encode_family(&sample.labels)?, sample.value)?;
             }
         }
         Ok(())

@@ -36,6 +36,7 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
             rows: 2,
             rows_run: 8,
             p_value: None,
+            judged: None,
             shadowed: None,
         },
     }
