@@ -13,12 +13,12 @@ use crate::inference::perturbation::Secret;
 use crate::intake::Input;
 use crate::trace::RequestId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How traffic is recorded (`[models.record]`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -39,15 +39,10 @@ pub struct Recorder {
     rows_max: usize,
     /// Under which nobody can foresee which row is chosen.
     secret: Secret,
-    /// By the file's name.
-    recordings: Mutex<BTreeMap<String, Kept>>,
-}
-
-/// A recording that was begun.
-enum Kept {
-    Open(Writer),
-    /// It is full, or could not be written: nothing more is measured for it.
-    Ended,
+    /// By the file's name; held while a disk is waited for, and so by compute threads alone.
+    open: Mutex<BTreeMap<String, Writer>>,
+    /// Those that are full, or could not be written: nothing more is measured for them.
+    ended: Mutex<BTreeSet<String>>,
 }
 
 /// Rows that were chosen of a request.
@@ -88,7 +83,8 @@ impl Recorder {
             share: settings.share,
             rows_max: settings.rows_max,
             secret,
-            recordings: Mutex::default(),
+            open: Mutex::default(),
+            ended: Mutex::default(),
         }))
     }
 
@@ -112,35 +108,44 @@ impl Recorder {
         let Ok(measured) = measure(served, sample.0, secret) else { return };
         let rows: Vec<Measured> = measured.into_iter().filter_map(Result::ok).collect();
         let name = file_name(served, promised);
-        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
+        if self.has_ended(&name) {
+            return;
+        }
         let path = self.directory.join(&name);
-        let kept = match recordings.remove(&name) {
-            Some(kept) => Ok(kept),
-            None => Writer::open(&path, &header(served, promised), self.rows_max).map(Kept::Open),
+        let writer = match open.remove(&name) {
+            Some(writer) => Ok(writer),
+            None => Writer::open(&path, &header(served, promised), self.rows_max),
         };
-        let kept = kept.and_then(|kept| append(kept, &rows, &path, now)).unwrap_or_else(|error| {
-            tracing::error!(path = %path.display(), %error, "the recording cannot be written and ends");
-            Kept::Ended
-        });
-        recordings.insert(name, kept);
+        match writer.and_then(|writer| append(writer, &rows, now)) {
+            Ok(writer) if !writer.is_full() => {
+                open.insert(name, writer);
+                return;
+            }
+            Ok(_) => {
+                tracing::info!(path = %path.display(), "the recording is full; `asepsis calibrate --recorded` takes it");
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the recording cannot be written and ends");
+            }
+        }
+        lock(&self.ended).insert(name);
     }
 
     fn has_ended(&self, name: &str) -> bool {
-        let recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(recordings.get(name), Some(Kept::Ended))
+        lock(&self.ended).contains(name)
     }
 }
 
-fn append(kept: Kept, rows: &[Measured], path: &Path, now: Now) -> io::Result<Kept> {
-    let Kept::Open(mut writer) = kept else { return Ok(Kept::Ended) };
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn append(mut writer: Writer, rows: &[Measured], now: Now) -> io::Result<Writer> {
     for row in rows {
         writer.append(&Line::new(row, now.unix_seconds()))?;
     }
-    if !writer.is_full() {
-        return Ok(Kept::Open(writer));
-    }
-    tracing::info!(path = %path.display(), "the recording is full; `asepsis calibrate --recorded` takes it");
-    Ok(Kept::Ended)
+    Ok(writer)
 }
 
 fn header(served: &Served, promised: &Promised) -> Header {

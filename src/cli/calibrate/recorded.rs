@@ -14,8 +14,11 @@ use crate::catalog::{Loader, load};
 use crate::cli::Failure;
 use crate::clock::Now;
 use crate::contract::Contract;
+use crate::detection::Detector;
 use crate::digest::sha256;
 use crate::file;
+use crate::judgement::Served;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -62,8 +65,7 @@ pub(super) fn calibrate(
     let base =
         Artefact::parse(&json, &binding).map_err(|error| Failure::Other(format!("{name}: {error}")))?;
     let served = super::fitted(loader, &args.model, &base.fit)?;
-    let judge = Judge::of(&served, &base);
-    plausible(&judge, &base, &rows, args.accept_shift, out)?;
+    plausible(&served, &measured_too(base.clone(), &rows), &rows, args.accept_shift, out)?;
     let clean = Rows { sha256: sha256(&bytes), ..Rows::default() };
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
     let artefact = Artefact::new(binding, made, base.fit, &rows).map_err(|error| at(&error))?;
@@ -80,19 +82,29 @@ fn is_of(header: &Header, contract: &Contract) -> Result<(), String> {
     ))
 }
 
+/// The calibration in use, of the detectors that the rows were measured by: another set may run than did at its time.
+fn measured_too(mut base: Artefact, rows: &[Measured]) -> Artefact {
+    let measured: BTreeSet<Detector> =
+        rows.first().iter().flat_map(|row| &row.scores).map(|(name, _)| *name).collect();
+    base.references.retain(|name, _| measured.contains(name));
+    base.ranked.scores.retain(|name, _| measured.contains(name));
+    base
+}
+
 /// Says how many rows the calibration in use judges anomalous, and refuses more than its promise explains.
 fn plausible(
-    judge: &Judge,
+    served: &Served,
     base: &Artefact,
     rows: &[Measured],
     accept_shift: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let judge = Judge::of(served, base);
     let calibration = judge.by_policy(base)?;
     let alpha = judge.policy.alpha_flag;
     let p_values: Vec<f64> = rows.iter().filter_map(|row| told::p_value(&calibration, row)).collect();
     if p_values.len() < rows.len() {
-        let problem = "rows without a detector that runs by default; record with `[detection]` as it comes";
+        let problem = "rows were measured by a detector that this calibration does not have";
         return Err(Failure::Other(problem.into()));
     }
     let flagged = p_values.iter().filter(|p| **p <= alpha).count();
