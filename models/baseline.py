@@ -28,7 +28,7 @@ def stand_in(text, name):
     head, *parts = re.split(r"(?m)^(?=\[\[)", text)
     lines = [line for line in head.splitlines() if not re.match(r"(#|name|description|twin|baseline)\b|#", line)]
     head = [
-        f"# what version 1 of this model accepts, publishes and is checked with; written by models/baseline.py",
+        "# what version 1 of this model accepts, publishes and is checked with; written by models/baseline.py",
         f'name = "{name}-baseline"',
         f'description = "Answers for {name} where that is not trusted: its twin, as a model of its own; not for clinical use."',
         *lines,
