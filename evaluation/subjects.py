@@ -53,6 +53,8 @@ def demo(name, log):
         log(f"{name}: left out, {data.PNEUMONIA} is not here")
         return None
     directory = fresh(ROOT / "models" / name / "1", name, "1")
+    if baseline := tomllib.loads((directory / "contract.toml").read_text()).get("baseline"):
+        fresh(ROOT / "models" / baseline, *baseline.split("/"))
     (test, label), calibration = rows.test, rows.calibration[0]
     return Subject(name, directory, rows.train[0].astype(np.float32), calibration, test, label, STRENGTHS[name], True)
 

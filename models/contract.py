@@ -1,5 +1,13 @@
 """What does the sidecar hold a model to? Writes contract.toml beside a model."""
 
+# Models whose twin is also a model of its own, which answers where policy falls back (baseline.py).
+WITH_BASELINE = ("pneumonia",)
+
+
+def baseline(name):
+    """The baseline's name and version."""
+    return f"{name}-baseline/1"
+
 
 def save_image_contract(path, name, description, classes, files):
     """A contract for images [batch, 1, 28, 28] in 0..1 with probabilities, logits and a 64-d embedding.
@@ -65,6 +73,8 @@ def save_contract(path, name, description, input_name, input_lines, outputs, per
     lines += [f'name = "{name}"', 'version = "1"', f'description = "{description}"']
     lines += ["batch_max = 256             # rows a run may hold: client rows x (1 + copies)", 'labels = "labels.txt"']
     lines += ['twin = "twin.onnx"          # answers beside the model, in the same run; written by train_twin.py']
+    if name in WITH_BASELINE:
+        lines += [f'baseline = "{baseline(name)}"   # answers where policy falls back; written by baseline.py']
     lines += ["", "[[inputs]]", f'name = "{input_name}"', 'datatype = "FP32"', *input_lines]
     for output, width in outputs:
         published = output == "probabilities"

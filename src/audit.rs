@@ -14,6 +14,7 @@ pub mod verify;
 pub use entry::{Entry, Opening};
 
 use crate::admission::Rpc;
+use crate::calibration::promise::Promised;
 use crate::clock::Now;
 pub use crate::reason::StageTime;
 use crate::reason::{Action, Reason, Status};
@@ -140,6 +141,8 @@ pub struct Observation {
     /// Of a request of several rows, the p-value of each that was measured; empty otherwise, so that a request of one
     /// row allocates nothing. See [`Observation::p_values`].
     pub row_p_values: Vec<f64>,
+    /// How its rows fared against what was promised, if there was evidence.
+    pub judged: Option<Judged>,
     /// What policy would have done, where shadow mode kept it from doing so.
     pub shadowed: Option<Action>,
 }
@@ -150,6 +153,17 @@ impl Observation {
     pub fn p_values(&self) -> &[f64] {
         if self.row_p_values.is_empty() { self.p_value.as_slice() } else { &self.row_p_values }
     }
+}
+
+/// How many rows of a request evidence spoke against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Rows that were judged by evidence.
+    pub rows: u64,
+    /// Those of them whose p-value is at most the promise's alpha, whatever was done about it.
+    pub flagged: u64,
+    /// By which calibration, and what it promises.
+    pub promised: Arc<Promised>,
 }
 
 /// A finished entry: the one source of audit, metrics and spans.

@@ -9,13 +9,16 @@
 
 pub mod artefact;
 pub mod beta;
+pub mod normal;
 pub mod promise;
+pub mod recording;
 pub mod reference;
 pub mod resample;
 
 pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked};
 
 use crate::detection::{Detector, Score};
+use promise::Promise;
 use reference::{Reference, quantile};
 use std::collections::BTreeMap;
 
@@ -228,6 +231,17 @@ impl Calibration {
         match &self.fused {
             Ranks::All(ascending) => ascending.len(),
             Ranks::OfClass(classes) => classes.values().map(Vec::len).min().unwrap_or(0),
+        }
+    }
+
+    /// What a threshold `alpha` promises: of all rows, or of each class where ranks are of classes.
+    #[must_use]
+    pub fn promises(&self, alpha: f64) -> Vec<Promise> {
+        match &self.fused {
+            Ranks::All(ascending) => vec![Promise::new(alpha, ascending.len())],
+            Ranks::OfClass(classes) => {
+                classes.values().map(|ascending| Promise::new(alpha, ascending.len())).collect()
+            }
         }
     }
 

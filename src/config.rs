@@ -47,6 +47,8 @@ pub struct Config {
     pub policy: crate::decision::Policy,
     /// Which detectors run.
     pub detection: crate::detection::Settings,
+    /// What looks at many requests at once.
+    pub watchers: crate::incident::Settings,
     /// Where and how surely the audit log is kept.
     pub audit: crate::audit::file::Settings,
     /// The page for people on the admin port.
@@ -102,6 +104,8 @@ pub struct Models {
     /// Whose calibration is used: `calibration-SITE.json`, made by `asepsis calibrate --site`. Empty: the one that
     /// came with the model.
     pub site: String,
+    /// Which rows are recorded, for a calibration from them: `[models.record]`.
+    pub record: crate::judgement::recorder::Settings,
     /// What differs from `[policy]` for a model, by its name: `[models.policy.NAME]`.
     pub policy: BTreeMap<String, crate::decision::Override>,
 }
@@ -190,6 +194,7 @@ impl Config {
             limits: document.section("limits"),
             policy: document.section("policy"),
             detection: document.section("detection"),
+            watchers: document.section("watchers"),
             audit: document.section("audit"),
             console: document.section("console"),
             otlp: document.section("otlp"),
@@ -251,6 +256,7 @@ impl Config {
             &mut api_keys.secret,
             &mut access.cedar,
             &mut otlp.ca,
+            &mut models.record.directory,
         ] {
             *path = path.take().filter(|path| !path.as_os_str().is_empty());
             if let Some(path) = path {
@@ -333,6 +339,7 @@ impl Default for Models {
             compute_threads: 0,
             intra_threads: 1,
             site: String::new(),
+            record: crate::judgement::recorder::Settings::default(),
             policy: BTreeMap::new(),
         }
     }

@@ -3,6 +3,7 @@
 //! The contract is written by the model's owner, is part of the model's identity (calibration is bound to
 //! its digest), and is checked whole when it is loaded: a contract that contradicts itself is never served.
 
+pub mod certify;
 pub mod columns;
 pub mod image;
 pub mod number;
@@ -11,6 +12,7 @@ pub mod perturbation;
 pub mod rules;
 
 use crate::tensor::Datatype;
+pub use certify::CertifySpec;
 pub use columns::Column;
 use image::ImageSpec;
 use number::bound_if_any;
@@ -42,6 +44,9 @@ pub struct Contract {
     /// `NAME/VERSION` of the known-safe model that answers where policy falls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// Votes of noisy copies that may be certified (`asepsis_certify`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certify: Option<CertifySpec>,
     /// What a request must contain, in the model's order.
     pub inputs: Vec<InputSpec>,
     /// What the model answers, in the model's order.
@@ -191,6 +196,7 @@ impl Contract {
             require(file.as_deref().is_none_or(is_name), key, "the name of a file beside the contract")?;
         }
         self.check_twin()?;
+        self.check_certify()?;
         let other = |(name, version): (&str, &str)| {
             is_name(name) && is_version(version) && (name, version) != (&self.name, &self.version)
         };

@@ -6,8 +6,10 @@
 
 pub mod answer;
 pub mod call;
+mod certify;
 mod fallback;
 mod identify;
+mod recording;
 
 pub use answer::Answer;
 pub use call::{Call, Head, Visitor};
@@ -29,7 +31,7 @@ use crate::intake::files::{Decoders, Patience};
 use crate::intake::image::Room;
 use crate::intake::parameters::{self, Parameters};
 use crate::intake::{self, Input, Received};
-use crate::judgement::{Judgement, Served, judge};
+use crate::judgement::{Judgement, Recorder, Served, judge};
 use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
 use crate::refusal::Refusal;
@@ -61,6 +63,8 @@ pub struct Guard {
     pub pool: ComputePool,
     /// Under which copies are unpredictable.
     pub secret: Secret,
+    /// What keeps a share of the judged rows for a later calibration.
+    pub recorder: Option<Arc<Recorder>>,
     /// How long a request may take when its caller does not say.
     pub timeout: Duration,
     /// How far a shutdown has come.
@@ -219,8 +223,11 @@ impl Guard {
         let input = self.decode(call, &served, received, deadline).await?;
         call.entry.studies(input.studies());
         let spare = served.policy.may_fall_back().then(|| input.clone());
+        let votes = certify::Asked::read(call, &served, &input, asked.certify)?;
+        let sample = self.choose(call, &served, &input);
         let judgement = self.judge(call, &served, input, deadline).await?;
         let mut settled = self.settle(call, (&served, judgement), spare, deadline).await?;
+        self.certify(call, &served, (votes, &mut settled), deadline).await?;
 
         let respond = clock::instant();
         let answer = match settled.release() {
@@ -228,6 +235,7 @@ impl Guard {
             None => Err(Refusal::kept_back(&settled.verdict())),
         };
         call.entry.stage(Stage::Respond, respond, clock::instant());
+        self.keep(&served, sample);
         answer
     }
 

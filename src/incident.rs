@@ -1,8 +1,10 @@
 //! Does what happens still fit what was promised? Watchers look at closed requests, never at one alone.
 
 pub mod flag_rate;
+pub mod watchers;
 
 pub use flag_rate::FlagRate;
+pub use watchers::Watchers;
 
 use serde::{Deserialize, Serialize};
 

@@ -79,6 +79,18 @@ impl Input {
         &self.studies
     }
 
+    /// Some of its rows, in this order, without their studies; `None` for a row that it does not have.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Option<Self> {
+        let select = |tensor: &Tensor| {
+            let mut shape = tensor.shape().to_vec();
+            *shape.first_mut()? = rows.len();
+            Tensor::new(shape, tensor.data().rows_repeated(rows, tensor.row_len(), 1))
+        };
+        let tensors = self.tensors.iter().map(select).collect::<Option<_>>()?;
+        Some(Self { tensors, rows: rows.len(), studies: Vec::new() })
+    }
+
     /// The tensors and the number of rows, for the batch to grow in place.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Tensor>, usize) {

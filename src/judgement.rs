@@ -5,6 +5,12 @@
 //! judged at once, and only the others are asked on. Where the cascade stops is part of what was calibrated
 //! ([`crate::calibration`]).
 
+pub mod certify;
+pub mod recorder;
+
+pub use recorder::Recorder;
+
+use crate::calibration::promise::Promised;
 use crate::calibration::{Calibration, Evidence, Fused, Measured};
 use crate::clock;
 use crate::contract::Contract;
@@ -17,6 +23,7 @@ use crate::inference::perturbation::Secret;
 use crate::inference::{InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// One model version, ready to be asked and judged.
@@ -33,6 +40,8 @@ pub struct Served {
     pub places: Places,
     /// What the measures mean; `None` only while calibrating, when no detector runs, or when it is stale.
     pub calibration: Option<Calibration>,
+    /// What that promises of flagged rows; `None` where there is none.
+    pub promised: Option<Arc<Promised>>,
     /// Whether its calibration is of something else, and policy lets it be served.
     pub is_stale: bool,
     /// What is done about it.

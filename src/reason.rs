@@ -138,6 +138,8 @@ words! {
         EmergencyStarted = "emergency_started",
         /// Not a request: the time of such a role is over.
         EmergencyEnded = "emergency_ended",
+        /// Not a request: more rows of a model are flagged than its calibration promised.
+        FlagRate = "flag_rate",
         /// Not a request: certificates, policy or keys were read anew.
         Reloaded = "reloaded",
         /// Not a request: they could not be, and the last good ones stay.
@@ -217,7 +219,9 @@ impl Reason {
     #[must_use]
     pub fn status(self) -> Status {
         match self {
-            Self::Clean | Self::EmergencyStarted | Self::EmergencyEnded | Self::Reloaded => Status::Ok,
+            Self::Clean | Self::EmergencyStarted | Self::EmergencyEnded | Self::FlagRate | Self::Reloaded => {
+                Status::Ok
+            }
             Self::NoCredential | Self::BadCredential | Self::GroupsOverage | Self::HandshakeFailed => {
                 Status::Unauthenticated
             }

@@ -1,10 +1,12 @@
 //! What happens without a request: files are read anew, emergencies end, unknown callers are counted into the
 //! audit log. On the admin runtime, so that an overload does not hold it up.
 
+use super::watching;
 use crate::audit::{Auditor, Record};
 use crate::clock::{self, Now};
 use crate::guard::{Guard, Phase};
 use crate::identity::jwt::Jwt;
+use crate::incident::Watchers;
 use crate::proto::operations as wire;
 use crate::reason::{Action, Reason};
 use crate::reload::{ReloadStatus, Reloader};
@@ -39,6 +41,8 @@ pub(super) struct Upkeep {
     pub jwt: Option<Arc<Jwt>>,
     /// The SPIFFE agent.
     pub workload: Option<Workload>,
+    /// What looks at many requests at once.
+    pub watchers: Arc<Watchers>,
     /// Tells open connections that what they rest on was read anew.
     pub changes: watch::Sender<u64>,
     /// When all this began.
@@ -48,6 +52,7 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Has the ends of certificates, the state of reloads and the open emergencies read at each scrape.
     pub(super) fn gauges(&self, telemetry: &Telemetry) {
+        watching::gauges(&self.guard, &self.watchers, telemetry);
         if let Some(tls) = self.tls.clone() {
             let help = "When a certificate, or a revocation list, ends";
             telemetry.gauge("certificate_expiry_timestamp_seconds", help, move || {
@@ -108,6 +113,7 @@ impl Upkeep {
                 upkeep.reloader.poll(now);
                 upkeep.tell_connections();
                 upkeep.end_emergencies(now, now);
+                watching::record(&upkeep.guard.auditor, &upkeep.watchers);
                 if whole {
                     upkeep.close_minute(now);
                 }
@@ -127,6 +133,7 @@ impl Upkeep {
 
     /// What is left to record when nothing comes any more.
     pub(super) fn close_for_good(&self, now: Now) {
+        watching::record(&self.guard.auditor, &self.watchers);
         self.close_minute(now);
         // What lasts ends here: after a start nobody has assumed anything.
         let after_all = Now { monotonic: now.monotonic + EMERGENCY_MAX, ..now };

@@ -47,6 +47,7 @@ impl Entry {
             rows_run: 0,
             p_value: None,
             row_p_values: Vec::new(),
+            judged: None,
             shadowed: None,
         };
         Self { auditor, draft: Some(ClosedEntry { record, observation }) }

@@ -10,6 +10,19 @@
 use super::{as_f64, beta};
 use serde::Serialize;
 
+/// What the calibration of a served version promises of the rows that policy flags or keeps back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Promised {
+    /// SHA-256 of the calibration's file, by which its rows are told from those of another.
+    pub calibration: String,
+    /// The site whose it is; empty for the one that came with the model.
+    pub site: String,
+    /// Policy's `alpha_flag`.
+    pub alpha: f64,
+    /// The promise, or one for each predicted class where ranks are of classes.
+    pub promises: Vec<Promise>,
+}
+
 /// The promise of one threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Promise {

@@ -2,6 +2,7 @@
 
 use super::{VersionPath, trial, twin};
 use crate::calibration::artefact::supports;
+use crate::calibration::promise::Promised;
 use crate::calibration::{Artefact, ArtefactError, Binding, Calibration, Use};
 use crate::clock::Now;
 use crate::contract::{Contract, OutputSpec};
@@ -18,6 +19,7 @@ use crate::judgement::Served;
 use crate::provenance::scan::scan;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A run up to this long may happen on a runtime thread: handing it over costs about as much.
@@ -68,6 +70,8 @@ pub struct Loader {
 struct Meant {
     detectors: Vec<Box<dyn detection::OutputDetector>>,
     artefact: Option<Artefact>,
+    /// SHA-256 of the artefact's file.
+    digest: String,
     is_stale: bool,
 }
 
@@ -105,7 +109,7 @@ impl Loader {
         let files = read_files(directory).map_err(error)?;
         let binding = files.binding.clone();
         let detectors = detection::of(&files.contract, self.detection, fit);
-        let meant = Meant { detectors, artefact: None, is_stale: false };
+        let meant = Meant { detectors, artefact: None, digest: String::new(), is_stale: false };
         Ok((self.prepare(files, self.policy, meant).map_err(error)?, binding))
     }
 
@@ -119,6 +123,12 @@ impl Loader {
         if let Some(calibration) = &calibration {
             supports(calibration.rows_ranked(), policy.alpha).map_err(|error| error.to_string())?;
         }
+        let promised = calibration.as_ref().map(|calibration| Promised {
+            calibration: meant.digest,
+            site: self.site.clone(),
+            alpha: policy.alpha_flag,
+            promises: calibration.promises(policy.alpha_flag),
+        });
         let mut backend = self.open("model.onnx", &model, &twin::without(&contract))?;
         let (mut alone, mut both) = (None, None);
         if let Some(twin) = twin {
@@ -154,6 +164,7 @@ impl Loader {
             detectors,
             places,
             calibration,
+            promised: promised.map(Arc::new),
             is_stale: meant.is_stale,
             policy,
             inline_rows_max,
@@ -193,7 +204,8 @@ impl Loader {
     /// The detectors that run, and what their measures mean.
     fn calibration(&self, directory: &Path, files: &Files, policy: &Policy) -> Result<Meant, String> {
         let contract = &files.contract;
-        let unjudged = |is_stale| Meant { detectors: Vec::new(), artefact: None, is_stale };
+        let unjudged =
+            |is_stale| Meant { detectors: Vec::new(), artefact: None, digest: String::new(), is_stale };
         let unmeasurable = || match policy.unmeasured {
             Unmeasurable::Allow => Ok(unjudged(false)),
             Unmeasurable::Withhold => Err("no detector can measure this model; declare a `meaning` for its \
@@ -223,7 +235,7 @@ impl Loader {
         if detectors.is_empty() {
             return unmeasurable();
         }
-        Ok(Meant { detectors, artefact: Some(artefact), is_stale: false })
+        Ok(Meant { detectors, artefact: Some(artefact), digest: sha256(&json), is_stale: false })
     }
 }
 

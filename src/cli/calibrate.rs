@@ -1,6 +1,7 @@
 //! `asepsis calibrate`: measures clean data with a model's detectors and writes its `calibration.json`.
 
 mod clean;
+mod recorded;
 pub mod report;
 mod told;
 
@@ -29,8 +30,15 @@ pub struct Args {
     model: PathBuf,
     /// Clean data the model was not trained on, in random order: an npz with the array `clean` or `input` (and, if
     /// known, `label`, `site`, `modality`), or a directory of images (of a class where a subdirectory has its name).
-    #[arg(long)]
-    clean: PathBuf,
+    #[arg(long, required_unless_present = "recorded", conflicts_with = "recorded")]
+    clean: Option<PathBuf>,
+    /// A recording of production traffic (`models.record`) in place of clean data: what detectors have learnt stays as it
+    /// was when it was recorded, and the scores are ranked anew.
+    #[arg(long, value_name = "FILE.jsonl", requires = "site", conflicts_with = "fit")]
+    recorded: Option<PathBuf>,
+    /// Take a recording of which more rows are judged anomalous than the calibration in use had promised.
+    #[arg(long, requires = "recorded")]
+    accept_shift: bool,
     /// Clean data from which detectors learn distances; the model may have been trained on them. Without it a third of
     /// the clean data serves.
     #[arg(long)]
@@ -59,8 +67,49 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("--site: up to 64 letters, digits, `-` and `_`".into()));
     }
     let loader = loader(&args.library)?;
+    let made = match (&args.clean, &args.recorded) {
+        (_, Some(path)) => recorded::calibrate(args, path, &loader, out)?,
+        (Some(path), None) => of_clean(args, path, &loader)?,
+        (None, None) => return Err(Failure::Usage("--clean or --recorded".into())),
+    };
+    let Made { served, artefact, clean, rows } = made;
+    let path = args.model.join(load::calibration_file(&args.site));
+    let json = serde_json::to_string(&artefact).map_err(|e| other(&e))?;
+    file::replace(&path, &json, 0o644)?;
+    let ranked = artefact.ranked.rows();
+    let what = if args.recorded.is_some() { "recorded" } else { "clean" };
+    writeln!(out, "{}: {} {what} rows, {ranked} of them rank the fused score", path.display(), rows.len())?;
+    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(ranked))?;
+    let attacked =
+        args.attacked.as_ref().map(|path| attacked(&served, path)).transpose()?.unwrap_or_default();
+    tell(&Judge::of(&served, &artefact).by_policy(&artefact)?, &attacked, out)?;
+    let Some(path) = &args.report else { return Ok(()) };
+    // What is called clean beside attacks is no attack.
+    let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();
+    let command: Vec<String> = std::env::args().collect();
+    let date = jiff::Timestamp::from_second(artefact.created).map(|t| t.to_string()).unwrap_or_default();
+    let report = told::report((&served, &artefact), (&clean, &rows), &attacked, (date, command.join(" ")))?;
+    file::replace(path, &report.html(), 0o644)?;
+    write!(out, "{}", report.text())?;
+    writeln!(out, "{}", path.display())?;
+    Ok(())
+}
+
+/// A calibration, and what it was made of.
+struct Made {
+    /// The model with every detector that the calibration's fit allows.
+    served: Served,
+    artefact: Artefact,
+    /// The rows themselves; of a recording none, and its digest alone.
+    clean: Rows,
+    rows: Vec<Measured>,
+}
+
+/// A calibration of clean data.
+fn of_clean(args: &Args, path: &Path, loader: &Loader) -> Result<Made, Failure> {
+    let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let (unfitted, binding) = loader.load_uncalibrated(&args.model, None).map_err(|e| other(&e))?;
-    let clean = clean::read(&args.clean, &unfitted)?;
+    let clean = clean::read(path, &unfitted)?;
     let of_site = fit(&unfitted, third(&clean))?;
     let fit = match &args.fit {
         // Where vectors lie takes many rows; how confident and how rough they are differs between sites, and between
@@ -68,30 +117,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&of_site),
         None => of_site,
     };
-    let served = fitted(&loader, &args.model, &fit)?;
+    let served = fitted(loader, &args.model, &fit)?;
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
-    let now = Now::read();
-    let made = (args.site.clone(), now.unix_seconds(), clean.sha256.clone());
+    let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
     let artefact = Artefact::new(binding, made, fit, &rows).map_err(|e| other(&e))?;
-    let path = args.model.join(load::calibration_file(&args.site));
-    let json = serde_json::to_string(&artefact).map_err(|e| other(&e))?;
-    file::replace(&path, &json, 0o644)?;
-    let ranked = artefact.ranked.rows();
-    writeln!(out, "{}: {} clean rows, {ranked} of them rank the fused score", path.display(), rows.len())?;
-    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(ranked))?;
-    let attacked =
-        args.attacked.as_ref().map(|path| attacked(&served, path)).transpose()?.unwrap_or_default();
-    tell(&Judge::of(&served).by_policy(&artefact)?, &attacked, out)?;
-    let Some(path) = &args.report else { return Ok(()) };
-    // What is called clean beside attacks is no attack.
-    let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();
-    let command: Vec<String> = std::env::args().collect();
-    let date = jiff::Timestamp::from_second(now.unix_seconds()).map(|t| t.to_string()).unwrap_or_default();
-    let report = told::report((&served, &artefact), (&clean, &rows), &attacked, (date, command.join(" ")))?;
-    file::replace(path, &report.html(), 0o644)?;
-    write!(out, "{}", report.text())?;
-    writeln!(out, "{}", path.display())?;
-    Ok(())
+    Ok(Made { served, artefact, clean, rows })
 }
 
 /// The rows that give references, every third: the others are to be ranked by what these have taught.

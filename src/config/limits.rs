@@ -68,6 +68,12 @@ impl Config {
         if let Err((key, problem)) = self.console.check() {
             report(&format!("console.{key}"), &problem);
         }
+        if let Err((key, problem)) = self.watchers.check() {
+            report(&format!("watchers.{key}"), &problem);
+        }
+        if let Err((key, problem)) = self.models.record.check() {
+            report(&format!("models.record.{key}"), &problem);
+        }
         if !is_site(&self.models.site) {
             report("models.site", &"up to 64 letters, digits, `-` and `_`");
         }

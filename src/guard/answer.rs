@@ -5,6 +5,7 @@ use crate::admission::Content;
 use crate::audit::Outcome;
 use crate::decision::{Release, Verdict};
 use crate::intake::parameters::{Parameters, Wanted};
+use crate::judgement::certify::{ALPHA, Certified};
 use crate::judgement::{Judgement, Served};
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_response::InferOutputTensor;
@@ -68,6 +69,9 @@ impl Answer {
             add("asepsis_p_values", ParameterChoice::StringParam(p_values.join(",")));
             add("asepsis_rows_run", ParameterChoice::Int64Param(whole(judgement.rows_run())));
         }
+        if let Some(votes) = settled.certified() {
+            add_votes(votes, &mut add);
+        }
         if asked.marks_final {
             add("triton_final_response", ParameterChoice::BoolParam(true));
         }
@@ -91,6 +95,17 @@ impl Answer {
     pub fn outcome(&self) -> Outcome {
         self.outcome.clone()
     }
+}
+
+/// Of each row the certified class and radius, `-` for one that abstains, and how likely each may be wrong.
+fn add_votes(votes: &[Option<Certified>], add: &mut impl FnMut(&str, ParameterChoice)) {
+    let each = |text: fn(&Certified) -> String| {
+        let rows: Vec<String> = votes.iter().map(|vote| vote.as_ref().map_or("-".into(), text)).collect();
+        ParameterChoice::StringParam(rows.join(","))
+    };
+    add("asepsis_certified_class", each(|vote| vote.class.to_string()));
+    add("asepsis_certified_radius", each(|vote| format!("{:.6}", (vote.radius * 1e6).floor() / 1e6)));
+    add("asepsis_certified_alpha", ParameterChoice::StringParam(ALPHA.to_string()));
 }
 
 fn whole(count: usize) -> i64 {

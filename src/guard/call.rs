@@ -4,7 +4,7 @@ use super::{Judgement, Received, Served};
 use crate::admission::rate_limit::{Paid, Work};
 use crate::admission::rbac::Grant;
 use crate::admission::{Admitted, Circumstances, Content, Priority, Rpc, Standing};
-use crate::audit::{Auditor, Entry, LedgerError, Opening, Outcome};
+use crate::audit::{Auditor, Entry, Judged, LedgerError, Opening, Outcome};
 use crate::clock::{self, Deadline, Now};
 use crate::decision::Verdict;
 use crate::identity::{Credentials, Identity, IdentityError, Peer};
@@ -247,19 +247,33 @@ impl Call {
         });
     }
 
-    pub(super) fn judged(&mut self, judgement: &Judgement) {
+    /// Notes what the model's own answer was judged to be; the baseline's stands for none of its own traffic.
+    pub(super) fn judged(&mut self, served: &Served, judgement: &Judgement) {
         self.ran(judgement);
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
-            observation.p_value = verdict.evidence().map(|evidence| evidence.p_value());
+            let p_value = |verdict: &Verdict| verdict.evidence().map(|evidence| evidence.p_value());
+            observation.p_value = p_value(&verdict);
             if judgement.rows().len() > 1 {
-                let measured = judgement.rows().iter().filter_map(Verdict::evidence);
-                observation.row_p_values = measured.map(|evidence| evidence.p_value()).collect();
+                observation.row_p_values = judgement.rows().iter().filter_map(p_value).collect();
             }
+            observation.judged = judged(served, judgement);
             observation.shadowed = verdict.shadowed();
         });
     }
+}
+
+/// How the rows that evidence could judge fared; `None` without a promise, or without such rows.
+fn judged(served: &Served, judgement: &Judgement) -> Option<Judged> {
+    let promised = Arc::clone(served.promised.as_ref()?);
+    let mut counts = Judged { rows: 0, flagged: 0, promised };
+    for evidence in judgement.rows().iter().filter_map(Verdict::evidence) {
+        counts.rows = counts.rows.saturating_add(1);
+        let flagged = evidence.p_value() <= counts.promised.alpha;
+        counts.flagged = counts.flagged.saturating_add(u64::from(flagged));
+    }
+    (counts.rows > 0).then_some(counts)
 }
 
 /// Opens the entry of a call.

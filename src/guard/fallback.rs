@@ -4,6 +4,7 @@ use super::{Call, Guard};
 use crate::clock::Deadline;
 use crate::decision::{Release, Verdict};
 use crate::intake::Input;
+use crate::judgement::certify::Certified;
 use crate::judgement::{Judgement, Served};
 use crate::refusal::Refusal;
 
@@ -14,6 +15,8 @@ pub struct Settled {
     verdict: Verdict,
     release: Option<Release>,
     baseline: Option<String>,
+    /// The certified votes of its rows, where they were asked for.
+    pub(super) certified: Option<Vec<Option<Certified>>>,
 }
 
 impl Settled {
@@ -35,6 +38,18 @@ impl Settled {
         self.baseline.as_deref()
     }
 
+    /// The certified vote of each row, if it was asked for; of a row that is not certified `None`.
+    #[must_use]
+    pub fn certified(&self) -> Option<&[Option<Certified>]> {
+        self.certified.as_deref()
+    }
+
+    /// Whether the answer may leave.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.release.is_some()
+    }
+
     /// The proof that the answer may leave, once.
     #[must_use]
     pub fn release(&mut self) -> Option<Release> {
@@ -52,13 +67,25 @@ impl Guard {
         spare: Option<Input>,
         deadline: Deadline,
     ) -> Result<Settled, Refusal> {
-        call.judged(&judgement);
+        call.judged(served, &judgement);
         let verdict = judgement.verdict();
         if !verdict.falls_back() {
-            return Ok(Settled { judgement, verdict, release: verdict.release(), baseline: None });
+            return Ok(Settled {
+                judgement,
+                verdict,
+                release: verdict.release(),
+                baseline: None,
+                certified: None,
+            });
         }
         let (Some(baseline), Some(input)) = (self.catalog.baseline(served), spare) else {
-            return Ok(Settled { judgement, verdict: verdict.after(None), release: None, baseline: None });
+            return Ok(Settled {
+                judgement,
+                verdict: verdict.after(None),
+                release: None,
+                baseline: None,
+                certified: None,
+            });
         };
         call.settle(served, baseline.estimate(input.rows()));
         call.entry.observe(|observation| observation.baseline_from = Some(observation.stages.len()));
@@ -66,6 +93,7 @@ impl Guard {
         call.ran(&second);
         let verdict = verdict.after(Some(second.verdict()));
         let release = if verdict.falls_back() { second.verdict().release() } else { None };
-        Ok(Settled { judgement: second, verdict, release, baseline: served.contract.baseline.clone() })
+        let baseline = served.contract.baseline.clone();
+        Ok(Settled { judgement: second, verdict, release, baseline, certified: None })
     }
 }

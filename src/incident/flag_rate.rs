@@ -133,14 +133,16 @@ impl FlagRate {
     ///
     /// The tolerated rate is the one that this calibration keeps below with confidence 1 - rate/2 (see
     /// [`Promise::bound`]), plus what the site expects; the test has the other half. So P(a false alarm ever) is at
-    /// most `false_alarm_rate`, over calibration and traffic.
+    /// most `false_alarm_rate`, over calibration and traffic. Where each predicted class has a promise of its own they
+    /// share the half that bounds them, and the loosest bound is tolerated, whatever the mixture of classes.
     ///
     /// `None` if the promise is that nothing is judged anomalous, or the settings make no sense.
     #[must_use]
-    pub fn of(promise: &Promise, settings: &Settings) -> Option<Self> {
+    pub fn of(promises: &[Promise], settings: &Settings) -> Option<Self> {
         settings.check().ok()?;
         let half = settings.false_alarm_rate / 2.0;
-        let bound = promise.bound(1.0 - half);
+        let share = half / u32::try_from(promises.len()).ok().filter(|count| *count > 0).map(f64::from)?;
+        let bound = promises.iter().map(|promise| promise.bound(1.0 - share)).fold(0.0, f64::max);
         Self::new(bound + settings.expected * (1.0 - bound), half)
     }
 
@@ -182,15 +184,33 @@ impl FlagRate {
     /// One row that was judged by evidence; rows that were refused or could not be measured are none. `Some` once,
     /// when the evidence suffices; the alarm then stands in the status.
     pub fn observe(&mut self, flagged: bool) -> Option<Alarm> {
-        let start = self.start();
-        self.seen.rows = self.seen.rows.saturating_add(1);
-        self.seen.flagged = self.seen.flagged.saturating_add(u64::from(flagged));
-        self.recent.observe(flagged);
+        self.observe_rows(Counts { rows: 1, flagged: u64::from(flagged) })
+    }
+
+    /// The rows of one request, whose order among each other nobody kept: one step of the test, in which a change can
+    /// only have begun with the first of them. To put them into an order by how they were judged would break the
+    /// bound.
+    pub fn observe_rows(&mut self, rows: Counts) -> Option<Alarm> {
+        let Counts { rows, flagged } = Counts { flagged: rows.flagged.min(rows.rows), ..rows };
+        if rows == 0 {
+            return None;
+        }
+        let passed = rows.saturating_sub(flagged);
+        let start = self.start(rows);
+        self.seen.rows = self.seen.rows.saturating_add(rows);
+        self.seen.flagged = self.seen.flagged.saturating_add(flagged);
+        self.recent.observe(as_f64(rows), as_f64(flagged));
         if self.alarm.is_some() {
             return None;
         }
-        let ratios = if flagged { &self.flagged } else { &self.passed };
-        // No logarithms are needed: below, each term is at least the new start's; above, an alarm ends it.
+        let ratio = |of_flagged: f64, of_passed: f64| match (flagged, passed) {
+            (1, 0) => of_flagged,
+            (0, 1) => of_passed,
+            // By logarithms, because a power of the one may be infinite where one of the other is 0.
+            _ => of_flagged.ln().mul_add(as_f64(flagged), of_passed.ln() * as_f64(passed)).exp(),
+        };
+        let ratios = self.flagged.iter().zip(&self.passed).map(|(flagged, passed)| ratio(*flagged, *passed));
+        // The evidence needs no logarithms: below, each term is at least the new start's; above, an alarm ends it.
         for ((evidence, ratio), prior) in self.evidence.iter_mut().zip(ratios).zip(&self.prior) {
             *evidence = (*evidence + prior * start) * ratio;
         }
@@ -216,26 +236,33 @@ impl FlagRate {
     }
 
     /// The weight of a change at the next row, s = 1, 2, …: ln 2 (1 / ln(s + 1) - 1 / ln(s + 2)), so that all sum to
-    /// 1 and each is about 1 / (s ln^2 s), nearly the slowest that can.
-    fn start(&mut self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a weight may be off by 2^-53")]
-        let next = self.seen.rows as f64 + 2.0;
+    /// 1 and each is about 1 / (s ln^2 s), nearly the slowest that can. Of several rows, those of all of them.
+    fn start(&mut self, rows: u64) -> f64 {
+        let next = as_f64(self.seen.rows) + 2.0;
         let ln_here = self.ln_next;
-        let apart = (1.0 / next).ln_1p();
+        let apart = (as_f64(rows) / next).ln_1p();
         self.ln_next = next.ln() + apart;
         std::f64::consts::LN_2 * apart / (ln_here * self.ln_next)
     }
 }
 
 impl Recent {
-    fn observe(&mut self, flagged: bool) {
-        self.rows = self.rows.mul_add(self.keeps, 1.0);
-        self.flagged = self.flagged.mul_add(self.keeps, f64::from(u8::from(flagged)));
+    /// `flagged` of so many `rows`, evenly among them.
+    fn observe(&mut self, rows: f64, flagged: f64) {
+        let kept = self.keeps.powf(rows);
+        let new = if rows > 1.0 { (1.0 - kept) / (1.0 - self.keeps) } else { rows };
+        self.rows = self.rows.mul_add(kept, new);
+        self.flagged = self.flagged.mul_add(kept, flagged / rows * new);
     }
 
     fn rate(&self) -> f64 {
         if self.rows > 0.0 { self.flagged / self.rows } else { 0.0 }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a weight may be off by 2^-53")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
 }
 
 impl std::fmt::Display for Alarm {

@@ -57,6 +57,13 @@ pub fn of(contract: &Contract) -> Vec<Box<dyn Perturbation>> {
     built.collect()
 }
 
+/// Noise of that deviation on the input that is perturbed, within its range.
+#[must_use]
+pub fn noise_of(contract: &Contract, sigma: f64) -> Option<noise::Noise> {
+    let input = contract.perturbed_input()?;
+    Some(noise::Noise::new(input, range(contract.inputs.get(input)?), sigma))
+}
+
 /// The least and the largest value of the input; infinities where the contract has no bound.
 fn range(spec: &InputSpec) -> (f32, f32) {
     #[expect(clippy::cast_possible_truncation, reason = "the contract rounded bounds to FP32")]
@@ -77,6 +84,21 @@ impl Secret {
     #[must_use]
     pub fn new(bytes: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// A number from 0 to 1, without 1, for a row of a request: as good as chance to whoever does not know the secret.
+    #[must_use]
+    pub fn chance(&self, request: u128, row: usize) -> f64 {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"chance");
+        context.update(&request.to_le_bytes());
+        context.update(&(row as u64).to_le_bytes());
+        let tag = context.sign();
+        // As many bits as an f64 has.
+        let bits = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) >> 11;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits")]
+        let share = bits as f64 / (1_u64 << 53) as f64;
+        share
     }
 
     /// The seed of one row.

@@ -19,6 +19,8 @@ pub struct Parameters {
     pub timeout: Option<Duration>,
     /// `triton_enable_empty_final_response`: mark the last answer of a stream.
     pub marks_final: bool,
+    /// `asepsis_certify`: noisy copies of each row whose vote is to be certified.
+    pub certify: Option<u64>,
     /// The outputs to answer with.
     pub outputs: Vec<Wanted>,
 }
@@ -57,6 +59,8 @@ pub fn read(
             "priority" => drop(whole(&field, parameter)?),
             // KServe's client: over gRPC all contents are raw anyway.
             "binary_data_output" => drop(flag(&field, parameter)?),
+            // Who may ask for it, and of which model, the guard knows.
+            "asepsis_certify" => read.certify = Some(whole(&field, parameter)?),
             "triton_enable_empty_final_response" => read.marks_final = flag(&field, parameter)?,
             "sequence_id" | "sequence_start" | "sequence_end" => {
                 return Err(refuse(

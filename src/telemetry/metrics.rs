@@ -4,7 +4,7 @@
 //! certificates `source` and `certificate`, each from a closed set, the catalog or the configuration. Nothing that a caller sends becomes a label.
 
 use super::exposition::{self, Exposition};
-use super::gauge::{Gauge, Sample};
+use super::gauge::{Sample, Scraped};
 use super::histogram::{Histogram, SECONDS};
 use super::per_model::PerModel;
 use super::statistics::Statistics;
@@ -13,6 +13,7 @@ use crate::audit::ClosedEntry;
 use crate::reason::{Action, Reason, Stage, StageTime};
 use crate::trace::Ids;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
@@ -230,9 +231,21 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
-        let gauge = Gauge::new(name, help, read);
+        self.read_at_scrape(Scraped::new(MetricType::Gauge, (name, help), read));
+    }
+
+    pub(super) fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.read_at_scrape(Scraped::new(MetricType::Counter, (name, help), read));
+    }
+
+    fn read_at_scrape(&self, scraped: Scraped) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(gauge));
+        registry.register_collector(Box::new(scraped));
     }
 
     pub(super) fn encode(&self, exposition: Exposition, out: &mut String) {

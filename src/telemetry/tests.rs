@@ -39,6 +39,7 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
             rows_run: 8,
             p_value: None,
             row_p_values: Vec::new(),
+            judged: None,
             shadowed: None,
         },
     }

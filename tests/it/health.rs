@@ -99,9 +99,10 @@ fn a_watch_of_what_is_not_known_says_so_and_stays_open() {
 fn a_watch_that_came_before_its_model_is_told_when_it_is_there() {
     let repository = tempfile::TempDir::new().unwrap();
     let add = |model: &str| copy(&models().join(model).join("1"), &repository.path().join(model).join("1"));
-    // The access policy names these two.
+    // The access policy names these two, and one of them its baseline.
     add("wdbc");
     add("pneumonia");
+    add("pneumonia-baseline");
     let sidecar = Sidecar::start_with(|config| repository.path().clone_into(&mut config.models.repository));
     block_on(async {
         let mut client = HealthClient::new(channel(&sidecar, "client").await);

@@ -372,7 +372,9 @@ fn thousands_of_hostile_files_end_as_refusals_or_answers_and_cost_no_more_than_t
     let log = process.log();
     assert!(!log.contains("panicked"), "{log}");
     let recorded = entries(process.kill().path());
-    assert_eq!(recorded.len(), count + 9, "one entry each");
+    // Flagged files may raise the alarm about their rate, which is no request.
+    let recorded = recorded.iter().filter(|entry| entry["reason"] != "flag_rate").count();
+    assert_eq!(recorded, count + 9, "one entry each");
 }
 
 /// Every good file is answered, or kept back by what the model's detectors say of it.

@@ -82,6 +82,7 @@ pub fn guard_with(ledger: Arc<MemoryLedger>) -> Arc<Guard> {
         auditor: Arc::new(Auditor::new(Box::new(ledger), Vec::new(), Pseudonyms::new(b"a key for tests"))),
         secret: Secret::new(&[7; 32]),
         pool: ComputePool::start(2, 64).unwrap(),
+        recorder: None,
         timeout: Duration::from_secs(30),
         phase: tokio::sync::watch::Sender::new(Phase::Serving),
     })

@@ -108,7 +108,7 @@ fn readiness_is_lost_with_the_last_model_and_comes_back_with_the_first() {
     let admin = sidecar.admin();
     block_on(async {
         let mut client = sidecar.client("client").await;
-        for model in ["wdbc", "digits", "pneumonia"] {
+        for model in ["wdbc", "digits", "pneumonia", "pneumonia-baseline"] {
             assert_eq!(get(admin, "/readyz").0, 200);
             let unload = RepositoryModelUnloadRequest { model_name: model.into(), ..Default::default() };
             client.inner().repository_model_unload(unload).await.unwrap();
@@ -124,7 +124,7 @@ fn readiness_is_lost_with_the_last_model_and_comes_back_with_the_first() {
     let entries = entries(left.path());
     // Whoever takes a model out of service is on record with the name of the model.
     let models: Vec<_> = entries.iter().map(|entry| entry["model"].as_str().unwrap()).collect();
-    assert_eq!(models, ["wdbc", "digits", "pneumonia", "wdbc"]);
+    assert_eq!(models, ["wdbc", "digits", "pneumonia", "pneumonia-baseline", "wdbc"]);
 }
 
 #[test]

@@ -320,7 +320,10 @@ fn attacked_images_are_withheld_and_the_caller_learns_no_score() {
         }
     });
     let left = sidecar.stop();
-    assert!(entries(left.path()).iter().all(|entry| entry["detail"] != "" && entry["action"] == "withheld"));
+    // So many of them also raise the alarm about the rate of flagged rows, which is no request.
+    let entries = entries(left.path());
+    let mut requests = entries.iter().filter(|entry| entry["reason"] != "flag_rate");
+    assert!(requests.all(|entry| entry["detail"] != "" && entry["action"] == "withheld"));
 }
 
 #[test]

@@ -38,11 +38,13 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn of(served: &Served) -> Self {
+    /// Of the detectors that the artefact has: a recording has those that ran.
+    pub(super) fn of(served: &Served, artefact: &Artefact) -> Self {
         let settings = Settings::default();
         let (mut early, mut late) = served.detectors.names();
-        early.retain(|name| settings.enable(*name));
-        late.retain(|name| settings.enable(*name));
+        let runs = |name: &Detector| settings.enable(*name) && artefact.references.contains_key(name);
+        early.retain(runs);
+        late.retain(runs);
         Self { early, late, copies: served.cascade.plan.second.len(), policy: Policy::default() }
     }
 
@@ -99,7 +101,7 @@ pub(super) fn report(
     attacked: &[Attacked],
     (date, command): (String, String),
 ) -> Result<Report, Failure> {
-    let judge = Judge::of(served);
+    let judge = Judge::of(served, artefact);
     let calibration = judge.by_policy(artefact)?;
     let policy = judge.policy;
     let ranked: Vec<&Measured> = ranked(measured).collect();

@@ -51,9 +51,56 @@ fn settings_that_make_no_sense_are_refused() {
         ("flag_rate.expected", Settings { expected: -0.1, ..Settings::default() }),
     ] {
         assert_eq!(settings.check().unwrap_err().0, key);
-        assert!(FlagRate::of(&Promise::new(0.05, 1000), &settings).is_none());
+        assert!(FlagRate::of(&[Promise::new(0.05, 1000)], &settings).is_none());
     }
-    assert!(FlagRate::of(&Promise::new(0.001, 100), &Settings::default()).is_none());
+    assert!(FlagRate::of(&[Promise::new(0.001, 100)], &Settings::default()).is_none());
+    assert!(FlagRate::of(&[], &Settings::default()).is_none());
+}
+
+#[test]
+fn promises_of_classes_are_tolerated_at_the_loosest_of_their_bounds() {
+    let settings = Settings::default();
+    let of = |promises: &[Promise]| FlagRate::of(promises, &settings).unwrap().tolerated;
+    let (many, few) = (Promise::new(0.05, 2000), Promise::new(0.05, 100));
+    assert!((of(&[many, few]) - few.bound(1.0 - 0.0025)).abs() < 1e-12);
+    assert!((of(&[many]) - many.bound(1.0 - 0.005)).abs() < 1e-12);
+    assert!(of(&[many, few]) > of(&[few]), "two classes share what one has alone");
+}
+
+/// Requests of four rows, each in one step: exactly as much may be promised as row by row.
+#[test]
+fn rows_of_one_request_are_worth_no_more_than_one_after_the_other() {
+    const REQUESTS: u32 = 3;
+    let tolerated: f64 = 0.3;
+    let mut sum = 0.0;
+    for stream in 0..5_u32.pow(REQUESTS) {
+        let mut test = FlagRate::new(tolerated, 1e-9).unwrap();
+        let (mut probability, mut left) = (1.0, stream);
+        for _ in 0..REQUESTS {
+            let flagged = left % 5;
+            left /= 5;
+            let ways = [1.0, 4.0, 6.0, 4.0, 1.0][flagged as usize];
+            let passed = i32::try_from(4 - flagged).unwrap();
+            probability *=
+                ways * tolerated.powi(i32::try_from(flagged).unwrap()) * (1.0 - tolerated).powi(passed);
+            test.observe_rows(Counts { rows: 4, flagged: flagged.into() });
+        }
+        sum += probability * test.evidence.iter().sum::<f64>();
+    }
+    let to_come = std::f64::consts::LN_2 / f64::from(4 * REQUESTS + 2).ln();
+    let worth = sum + to_come * (1.0 - 0.5_f64.powi(12));
+    assert!((worth - (1.0 - 0.5_f64.powi(12))).abs() < 1e-9, "{worth}");
+}
+
+#[test]
+fn a_request_of_very_many_rows_is_no_nonsense() {
+    let mut test = FlagRate::new(0.05, 0.01).unwrap();
+    assert_eq!(test.observe_rows(Counts::default()), None);
+    assert_eq!(test.observe_rows(Counts { rows: 1_000_000, flagged: 40_000 }), None);
+    assert!((test.status().recent_rate - 0.04).abs() < 1e-9);
+    let alarm = test.observe_rows(Counts { rows: 1_000_000, flagged: u64::MAX }).unwrap();
+    assert_eq!(alarm.seen, Counts { rows: 2_000_000, flagged: 1_040_000 });
+    assert_eq!(test.status().evidence, 1.0);
 }
 
 /// Ville's inequality needs this and nothing else; all streams of 14 rows, exactly.
@@ -105,7 +152,7 @@ fn false_alarms_over_calibration_and_traffic_are_as_rare_as_stated() {
         let mut scores: Vec<f64> = (0..200).map(|_| traffic.uniform()).collect();
         scores.sort_by(f64::total_cmp);
         let rate = scores[promise.rank() - 1];
-        let mut test = FlagRate::of(&promise, &settings).unwrap();
+        let mut test = FlagRate::of(&[promise], &settings).unwrap();
         alarmed += usize::from(delay(&mut test, &mut traffic, rate, 3000).is_some());
     }
     assert!((1..=60).contains(&alarmed), "{alarmed} of 300");
@@ -114,7 +161,7 @@ fn false_alarms_over_calibration_and_traffic_are_as_rare_as_stated() {
 #[test]
 fn a_changed_rate_is_noticed_early_and_late() {
     let known = |tolerated| FlagRate::new(tolerated, 0.01).unwrap();
-    let calibrated = |rows| FlagRate::of(&Promise::new(0.05, rows), &Settings::default()).unwrap();
+    let calibrated = |rows| FlagRate::of(&[Promise::new(0.05, rows)], &Settings::default()).unwrap();
     // Measured: 219, 650, 24, 1261; 1038, 2693, 70, 101.
     for (test, clean, rate, at_most) in [
         (known(0.05), (0, 0.0), 0.1, 260),

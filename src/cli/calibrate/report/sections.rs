@@ -88,8 +88,9 @@ fn assumptions(page: &mut Page) {
     page.list(&[
         "Traffic is like the calibration data (exchangeability): the same kind of patients, devices, sites, \
          settings and preparation. Data of another site or year can raise false alarms at once; calibrate with \
-         data recorded where the model is used, and again after every change. Compare the \
-         rate of flagged answers in the metrics with the promise.",
+         data recorded where the model is used, and again after every change. The sidecar \
+         compares the rate of flagged rows with the promise, and raises an alarm (asepsis_flag_rate_alarm) when \
+         they are more than this calibration explains.",
         "The rows are independent. Many images of one patient are worth fewer rows than their number.",
         "The model, its twin and the settings of the detectors were made, and chosen among others, without these rows.",
         "The files named at the end of this page are the ones that are served; the sidecar checks that.",
