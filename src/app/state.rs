@@ -9,8 +9,8 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::guard::{Guard, Phase};
 use crate::judgement::Served;
-use crate::telemetry::Telemetry;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::{Exposition, Telemetry};
 use crate::transport::workload::Workload;
 use std::sync::Arc;
 
@@ -77,8 +77,8 @@ impl AdminState for State {
         self.conditions.readiness()
     }
 
-    fn metrics(&self, out: &mut String) {
-        self.telemetry.metrics(out);
+    fn metrics(&self, exposition: Exposition, out: &mut String) {
+        self.telemetry.metrics(exposition, out);
     }
 
     fn console(&self) -> Option<&Console> {

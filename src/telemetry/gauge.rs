@@ -1,11 +1,11 @@
-//! What is a state now? Gauges, read at each scrape from whatever knows its own state.
+//! What is a state now? Gauges and counters that are read at each scrape from whatever knows its own state.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use std::fmt;
 
-/// One value of a gauge.
+/// One value of a gauge or a counter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Its labels; see the invariant of `metrics`.
@@ -22,37 +22,46 @@ impl Sample {
     }
 }
 
-/// A gauge that is read when it is scraped.
-pub(super) struct Gauge {
+/// A gauge or a counter that is read when it is scraped.
+pub(super) struct Scraped {
     name: &'static str,
     help: &'static str,
+    kind: MetricType,
     read: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
 }
 
-impl Gauge {
+impl Scraped {
     pub(super) fn new(
-        name: &'static str,
-        help: &'static str,
+        kind: MetricType,
+        (name, help): (&'static str, &'static str),
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, help, read: Box::new(read) }
+        Self { name, help, kind, read: Box::new(read) }
     }
 }
 
-impl fmt::Debug for Gauge {
+impl fmt::Debug for Scraped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl Collector for Gauge {
+impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        let counts = matches!(self.kind, MetricType::Counter);
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, self.kind)?;
+        let write = |metric: &mut MetricEncoder<'_>, value: f64| {
+            if counts {
+                metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+            } else {
+                metric.encode_gauge(&value)
+            }
+        };
         for sample in (self.read)() {
             if sample.labels.is_empty() {
-                family.encode_gauge(&sample.value)?;
+                write(&mut family, sample.value)?;
             } else {
-                family.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
+                write(&mut family.encode_family(&sample.labels)?, sample.value)?;
             }
         }
         Ok(())
