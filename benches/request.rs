@@ -7,6 +7,7 @@
 //! `ASEPSIS_BENCH_TURNS` (40) is the number of blocks of each.
 #![expect(
     unreachable_pub,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
