@@ -282,7 +282,7 @@ impl Guard {
         decoded.map_err(|error| if deadline.has_passed() { Refusal::late() } else { error.into() })
     }
 
-    /// Judges inline when the run is short, else on a compute thread; stops a run nobody waits for.
+    /// Judges inline when neither run of the cascade is long, else on a compute thread; stops a run nobody waits for.
     async fn judge(
         &self,
         call: &mut Call,

@@ -46,7 +46,7 @@ pub struct Served {
     pub is_stale: bool,
     /// What is done about it.
     pub policy: Policy,
-    /// Rows that may run on a runtime thread; more go to the compute threads.
+    /// Rows of which each run is short enough for a runtime thread; more go to the compute threads.
     pub inline_rows_max: usize,
     /// How long one row with all its copies took when the model was loaded.
     pub row_duration: Duration,

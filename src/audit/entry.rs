@@ -29,7 +29,8 @@ pub struct Opening<'a> {
 #[must_use = "an entry that is dropped is recorded as abandoned"]
 pub struct Entry {
     auditor: Arc<Auditor>,
-    draft: Option<ClosedEntry>,
+    /// On the heap, because the entry is moved from hand to hand on its way through a request.
+    draft: Option<Box<ClosedEntry>>,
 }
 
 impl Entry {
@@ -50,7 +51,7 @@ impl Entry {
             judged: None,
             shadowed: None,
         };
-        Self { auditor, draft: Some(ClosedEntry { record, observation }) }
+        Self { auditor, draft: Some(Box::new(ClosedEntry { record, observation })) }
     }
 
     /// Our id of the request.

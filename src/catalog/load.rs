@@ -143,15 +143,15 @@ impl Loader {
             perturbations: perturbation::of(&contract),
             plan,
         };
-        let run = trial::duration(&cascade, &contract)?;
-        let inline_rows_max = inline_rows_max(run);
+        let run = trial::durations(&cascade, &contract)?;
+        let inline_rows_max = inline_rows_max(run.longest_run());
         let inline_threads = if inline_rows_max > 0 { self.runtime_threads } else { 0 };
         let sessions = self.compute_threads.saturating_add(inline_threads);
         let cascade = self.grow(cascade, (&model, both.as_deref()), sessions)?;
         tracing::info!(
             model = contract.name,
             version = contract.version,
-            run_us = run.as_secs_f64() * 1e6,
+            run_us = run.both().as_secs_f64() * 1e6,
             rows_run = contract.rows_per_input(),
             twin = contract.twin.is_some(),
             execution = if inline_rows_max > 0 { "inline" } else { "threads" },
@@ -168,7 +168,7 @@ impl Loader {
             is_stale: meant.is_stale,
             policy,
             inline_rows_max,
-            row_duration: run,
+            row_duration: run.both(),
             loaded: Now::read().wall,
             contract,
         })
@@ -298,7 +298,7 @@ fn labels(text: &[u8], contract: &Contract) -> Result<Vec<String>, String> {
     Ok(labels)
 }
 
-/// Client rows that run in about `INLINE_MAX`, when one takes `one`.
+/// Client rows of which no run takes much longer than `INLINE_MAX`, when that of one takes `one`.
 fn inline_rows_max(one: Duration) -> usize {
     let rows = INLINE_MAX.as_nanos().checked_div(one.as_nanos()).unwrap_or(0);
     usize::try_from(rows).unwrap_or(0)

@@ -16,25 +16,52 @@ use std::time::Duration;
 /// How far a row's answer may move when other rows are run beside it: vector units may sum in another order.
 const TOLERANCE: f32 = 1e-4;
 
-/// Duration of one row with all its copies: the lower quartile, because a busy machine only ever adds to it.
-pub(super) fn duration(cascade: &Cascade<OrtBackend>, contract: &Contract) -> Result<Duration, String> {
+/// How long one row takes, with its copies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Durations {
+    /// In the first run.
+    first: Duration,
+    /// In the second, which only rows in doubt need.
+    second: Duration,
+}
+
+impl Durations {
+    /// The longer of the two runs: what a thread is held up for at a time.
+    pub(super) fn longest_run(self) -> Duration {
+        self.first.max(self.second)
+    }
+
+    /// Both runs.
+    pub(super) fn both(self) -> Duration {
+        self.first.saturating_add(self.second)
+    }
+}
+
+/// How long one row takes: the lower quartile of each run, because a busy machine only ever adds to it.
+pub(super) fn durations(cascade: &Cascade<OrtBackend>, contract: &Contract) -> Result<Durations, String> {
     const RUNS: usize = 15;
     let (secret, interrupt) = (Secret::new(&[0; 32]), Interrupt::default());
-    let mut durations = Vec::with_capacity(RUNS);
+    let (mut first, mut second) = (Vec::with_capacity(RUNS), Vec::with_capacity(RUNS));
     for _ in 0..RUNS {
         let input = input(contract, 1)?;
         let started = clock::instant();
         let mut answers = cascade.begin(input, &secret, &interrupt).map_err(|error| failed(&error))?;
+        let begun = clock::instant();
         cascade.go_on(&mut answers, vec![0], &secret, &interrupt).map_err(|error| failed(&error))?;
-        let took = clock::instant() - started;
-        durations.push(took);
+        let ended = clock::instant();
+        first.push(begun - started);
+        second.push(ended - begun);
         // A model of many milliseconds needs no statistics to be told from one of 100 microseconds.
-        if took > INLINE_MAX * 100 {
+        if ended - started > INLINE_MAX * 100 {
             break;
         }
     }
+    Ok(Durations { first: lower_quartile(first), second: lower_quartile(second) })
+}
+
+fn lower_quartile(mut durations: Vec<Duration>) -> Duration {
     durations.sort();
-    Ok(durations.get(durations.len() / 4).copied().unwrap_or(Duration::MAX))
+    durations.get(durations.len() / 4).copied().unwrap_or(Duration::MAX)
 }
 
 /// Refuses a model whose answer to one row depends on the rows beside it (a softmax over the batch, dynamic

@@ -8,6 +8,8 @@ use super::tls::{self, Tls};
 use crate::guard::{Phase, Visitor};
 use crate::identity::Peer;
 pub use crowd::Crowd;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -15,7 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use preface::Counted;
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -291,27 +295,34 @@ async fn converse<IO, F, S>(
     if place.is_none() {
         return (reception.on_failure)(HandshakeFailure::Crowded, &visitor);
     }
-    let service = service(Arc::clone(&visitor));
-    let served = http2(stream, &visitor, &reception.limits, phase, service);
-    tokio::select! {
-        () = served => {}
-        () = reception.distrusted(&visitor) => {
-            tracing::info!(peer = visitor.place(), "a connection is ended: its certificate is trusted no longer");
-        }
-    }
+    http2(stream, &visitor, reception, phase, service(Arc::clone(&visitor))).await;
     drop(place);
+}
+
+/// What ends a connection from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The peer does not speak HTTP/2.
+    NoPreface,
+    /// Nobody was identified in time.
+    Unknown,
+    /// The other end is trusted no longer.
+    Distrusted,
+    /// A shutdown: calls in flight are answered.
+    Draining,
 }
 
 async fn http2<IO, S>(
     stream: IO,
     visitor: &Visitor,
-    limits: &Limits,
+    reception: &Reception,
     mut phase: watch::Receiver<Phase>,
     service: S,
 ) where
     IO: Duplex,
     S: Answers,
 {
+    let limits = &reception.limits;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -326,29 +337,46 @@ async fn http2<IO, S>(
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let (stream, preface) = Counted::new(stream);
-    let mut no_preface = std::pin::pin!(preface.missing(Duration::from_millis(limits.handshake_timeout_ms)));
+    let patience = Duration::from_millis(limits.handshake_timeout_ms);
+    // A connection is polled several times a request; what may end it is polled only when it has moved, so that
+    // no request touches the timers and the channels that all connections share.
+    let mut ends: FuturesUnordered<Pin<Box<dyn Future<Output = End> + Send + '_>>> = FuturesUnordered::new();
+    ends.push(Box::pin(preface.missing(patience).map(|()| End::NoPreface)));
+    ends.push(Box::pin(unknown(visitor).map(|()| End::Unknown)));
+    ends.push(Box::pin(reception.distrusted(visitor).map(|()| End::Distrusted)));
+    ends.push(Box::pin(async move {
+        Phase::draining(&mut phase).await;
+        End::Draining
+    }));
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
-    let silent = async {
-        tokio::time::sleep(FIRST_CALL).await;
-        if visitor.is_known() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = no_preface.as_mut() => return tracing::debug!("a connection without a preface is ended"),
-        () = silent => return tracing::debug!("a connection on which nobody was identified is ended"),
-        () = Phase::draining(&mut phase) => {
-            connection.as_mut().graceful_shutdown();
-            // hyper waits for the preface even then.
-            tokio::select! {
-                ended = connection => ended,
-                () = no_preface => return,
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
             }
+            Some(end) = ends.next() => match end {
+                // hyper waits for the preface even then, and others may end it still.
+                End::Draining => connection.as_mut().graceful_shutdown(),
+                End::NoPreface => return tracing::debug!("a connection without a preface is ended"),
+                End::Unknown => return tracing::debug!("a connection on which nobody was identified is ended"),
+                End::Distrusted => {
+                    let peer = visitor.place();
+                    return tracing::info!(peer, "a connection is ended: its certificate is trusted no longer");
+                }
+            },
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Resolves if nobody was identified on a connection in the time that it has for its first call, else never.
+async fn unknown(visitor: &Visitor) {
+    tokio::time::sleep(FIRST_CALL).await;
+    if visitor.is_known() {
+        std::future::pending::<()>().await;
     }
 }

@@ -9,7 +9,6 @@ from debian import tool
 from observed import SECONDS, TRACE_ID
 from samples import WDBC, clean
 from shipped import (
-    PENDING,
     PROMETHEUS,
     RULES,
     RUNBOOK,
@@ -115,10 +114,6 @@ def test_no_rule_fails(prometheus):
 
 @pytest.mark.parametrize("rule", recorded(), ids=lambda rule: rule.name)
 def test_a_recording_rule_gives_values(prometheus, rule):
-    # What a watcher promises has a default.
-    if (needs(rule.expr) - {"asepsis_flag_rate_promised"}) & PENDING:
-        assert not prometheus.query(rule.name)
-        return
     for series in prometheus.until(rule.name):
         assert float(series["value"][1]) >= 0, series
 
@@ -128,16 +123,14 @@ def test_every_metric_that_rules_dashboard_and_runbook_name_is_told_by_a_sidecar
     drawn = [expr for _, expr in queries()]
     named = set().union(*map(needs, [*rules, *drawn, RUNBOOK.read_text()]))
     told = {name for name in prometheus.metrics() if ":" not in name}
-    assert named - told - PENDING == set()
-    assert told & PENDING == set(), "no longer pending"
-    assert PENDING <= named
+    assert named - told == set()
 
 
 @pytest.mark.parametrize(("title", "expr"), queries(), ids=[f"{title}-{n}" for n, (title, _) in enumerate(queries())])
 def test_the_dashboard_asks_what_prometheus_can_answer(prometheus, title, expr):
     prometheus.ask("format_query", query=expr)
     prometheus.ask("query", query=expr)
-    if title not in QUIET and not needs(expr) & PENDING:
+    if title not in QUIET:
         assert prometheus.until(expr)
 
 
