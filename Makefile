@@ -4,7 +4,7 @@ asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve client test check fuzz interop bench calibrate evaluate build fetch clean
+.PHONY: help demo serve client test check fuzz interop bench compare calibrate evaluate build fetch clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ interop: build ## published clients, a collector, an OpenID provider, Envoy and 
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
 	cargo bench --locked
 
+compare: build ## other servers and proxies beside the release, into docs/PEERS.md and README (ARGS=--quick: to try it out)
+	ASEPSIS_BINARY=$(asepsis) scripts/compare-peers $(ARGS)
+
 calibrate: build ## MODEL=models/NAME/VERSION CLEAN=FILE.npz [ATTACKED=FILE.npz]
 	$(asepsis) calibrate --model $(or $(MODEL),$(error MODEL=models/NAME/VERSION is missing)) \
 		--clean $(or $(CLEAN),$(error CLEAN=FILE.npz is missing)) \
@@ -58,4 +61,4 @@ fetch: ## ONNX Runtime, into .onnxruntime/
 
 clean: ## everything that the targets above made
 	cargo clean
-	rm -rf .onnxruntime .tools .venv .venv-interop .venv-evaluate .pytest_cache evaluation/work tests/interop/oidc/node_modules tests/interop/grafana/node_modules demo
+	rm -rf .onnxruntime .tools .venv .venv-interop .venv-evaluate .venv-peers .pytest_cache evaluation/work tests/interop/oidc/node_modules tests/interop/grafana/node_modules demo
