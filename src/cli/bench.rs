@@ -41,7 +41,8 @@ use synthetic::Distribution;
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The server to measure: https://HOST:PORT (mutual TLS; also HOST:PORT), http://HOST:PORT or unix:PATH (plaintext).
+    /// The server to measure: https://HOST:PORT, HOST:PORT or unix:PATH (mutual TLS), http://HOST:PORT or
+    /// http+unix:PATH (plaintext).
     #[arg(long, value_name = "URL")]
     target: Url,
     /// A server to compare it with, measured in turn with it: an older build, or another product.

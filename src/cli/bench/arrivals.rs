@@ -27,6 +27,9 @@ pub(crate) fn schedule(arrivals: Arrivals, rate: f64, length: Duration, seed: u6
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let end = length.as_secs_f64();
     let mut moments = Vec::new();
+    if rate.is_nan() || rate <= 0.0 {
+        return moments;
+    }
     let mut at = 0.0_f64;
     while moments.len() < CALLS_MAX {
         let gap: f64 = match arrivals {
@@ -34,8 +37,7 @@ pub(crate) fn schedule(arrivals: Arrivals, rate: f64, length: Duration, seed: u6
             Arrivals::Constant => 1.0,
         };
         at += gap / rate;
-        // A rate that is no positive number ends here too.
-        if !(at < end) {
+        if at >= end {
             break;
         }
         moments.push(Duration::from_secs_f64(at));

@@ -33,8 +33,10 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_tls = !text.starts_with("http://") && !text.starts_with("unix:");
-        Ok(Self { target: text.parse()?, is_tls })
+        if let Some(socket) = text.strip_prefix("http+").filter(|rest| rest.starts_with("unix:")) {
+            return Ok(Self { target: socket.parse()?, is_tls: false });
+        }
+        Ok(Self { target: text.parse()?, is_tls: !text.starts_with("http://") })
     }
 }
 
@@ -43,7 +45,8 @@ impl fmt::Display for Url {
         match &self.target {
             Target::Tcp { .. } if self.is_tls => write!(f, "https://{}", self.target),
             Target::Tcp { .. } => write!(f, "http://{}", self.target),
-            Target::Unix(_) => write!(f, "{}", self.target),
+            Target::Unix(_) if self.is_tls => write!(f, "{}", self.target),
+            Target::Unix(_) => write!(f, "http+{}", self.target),
         }
     }
 }
@@ -202,7 +205,8 @@ mod tests {
             ("https://model.example:8001", true, "https://model.example:8001"),
             ("127.0.0.1:8001", true, "https://127.0.0.1:8001"),
             ("http://127.0.0.1:8001/", false, "http://127.0.0.1:8001"),
-            ("unix:/run/asepsis.sock", false, "unix:/run/asepsis.sock"),
+            ("unix:/run/asepsis.sock", true, "unix:/run/asepsis.sock"),
+            ("http+unix:/run/triton.sock", false, "http+unix:/run/triton.sock"),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!((url.is_tls, url.to_string().as_str()), (is_tls, shown), "{text}");

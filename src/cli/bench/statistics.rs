@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// Fewer blocks say nothing about how they vary.
 pub(crate) const BLOCKS_MIN: usize = 4;
 /// More resamples move an interval by less than it is rounded to.
-const RESAMPLES: usize = 4000;
+const RESAMPLES: usize = 2000;
 
 /// A ratio and where it lies with the stated confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
