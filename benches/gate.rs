@@ -2,9 +2,9 @@
 //!
 //! Same build: two sidecars, each a new process for every run, asked for `digits`. A quarter slower: two servers over
 //! the sidecar's own transport, mutual TLS and HTTP/2, of which one computes for a quarter of the other's median latency
-//! longer before it answers. `cargo bench --bench gate`; GATE_SAME and GATE_SLOWER are how many runs (20 and 10;
-//! docs/SPECIFICATION.md has 200 and 100), GATE_OPTIONS the
-//! options of each, GATE_RECORD a file to which the blocks of the first part go, one run a line.
+//! longer before it answers. `cargo bench --bench gate`; GATE_SAME and GATE_SLOWER are how many runs (20 and 10; what
+//! docs/SPECIFICATION.md says was measured with 200 and 100), GATE_OPTIONS the options of each, GATE_RECORD a file to which
+//! the blocks of every run go, a line each.
 #![expect(
     unreachable_pub,
     dead_code,
@@ -37,7 +37,6 @@ use sidecar::pki;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -48,7 +47,11 @@ use tonic::body::Body;
 use tonic::server::UnaryService;
 use tower::Service;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_asepsis");
+/// The build that is measured and that measures; GATE_BINARY names another.
+fn binary() -> String {
+    std::env::var("GATE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_asepsis").to_owned())
+}
+
 /// Short blocks: harder than the defaults.
 const OPTIONS: &str = "--repetitions 20 --block 100ms --warmup 300ms";
 
@@ -61,7 +64,7 @@ fn bench(target: &str, against: Option<&str>, asked: &[&str]) -> (Option<i32>, V
     let directory = TempDir::new().unwrap();
     let out = directory.path().join("r.json");
     let options = std::env::var("GATE_OPTIONS").unwrap_or_else(|_| OPTIONS.to_owned());
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(["bench", "--target", target, "--out"]).arg(&out).args(asked);
     command.args(options.split_whitespace());
     command.arg("--ca").arg(pki().join("ca.pem"));
@@ -87,7 +90,7 @@ impl Process {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("asepsis.toml");
         std::fs::write(&file, sidecar::config(directory.path()).to_toml()).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(["serve", "--config"]).arg(&file).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -172,81 +175,76 @@ fn start_echo(runtime: &tokio::runtime::Runtime, computes: Duration) -> String {
 }
 
 /// Verdicts and ratios of one part.
-#[derive(Default)]
 struct Counted {
-    runs: usize,
+    part: &'static str,
     failed: usize,
     unsure: usize,
     ratios: Vec<f64>,
 }
 
 impl Counted {
-    fn note(&mut self, code: Option<i32>, result: &Value, told: &str) {
-        let against: Vec<&Value> =
-            result["comparisons"].as_array().unwrap().iter().filter(|c| c["with"] == "against").collect();
+    fn new(part: &'static str) -> Self {
+        Self { part, failed: 0, unsure: 0, ratios: Vec::new() }
+    }
+
+    fn note(&mut self, (code, result, told): (Option<i32>, Value, String)) {
+        let all = result["comparisons"].as_array().unwrap();
+        let against: Vec<&Value> = all.iter().filter(|c| c["with"] == "against").collect();
         assert!(code == Some(0) || told.contains("times that of against"), "not a verdict: {told}");
-        self.runs += 1;
         self.failed += usize::from(code != Some(0));
-        self.unsure += usize::from(against.iter().any(|c| c["verdict"] == "unsure"));
+        self.unsure += usize::from(code == Some(0) && against.iter().any(|c| c["verdict"] == "unsure"));
         self.ratios.push(against[0]["ratio"]["estimate"].as_f64().unwrap());
-        if code != Some(0) {
-            println!("    failed: {}", told.lines().collect::<Vec<_>>().join("; "));
+        if let Ok(path) = std::env::var("GATE_RECORD") {
+            let blocks = [&result["target"]["blocks"], &result["against"]["blocks"]];
+            let line = serde_json::json!({"part": self.part, "code": code, "blocks": blocks});
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            writeln!(file.unwrap(), "{line}").unwrap();
         }
     }
 
-    fn tell(&mut self, what: &str) {
+    fn tell(&mut self) {
         self.ratios.sort_by(f64::total_cmp);
-        let at = |q: f64| self.ratios[((self.ratios.len() - 1) as f64 * q).round() as usize];
+        let Some(last) = self.ratios.len().checked_sub(1) else { return };
+        let at = |share: usize| self.ratios[last * share / 100];
         println!(
-            "{what}: {} runs, {} failed, {} unsure; ratio of p50: median {:.3}, 1% {:.3}, 99% {:.3}",
-            self.runs,
+            "{}: {} runs, {} failed, {} unsure; ratio of p50: median {:.3}, 1% {:.3}, 99% {:.3}",
+            self.part,
+            self.ratios.len(),
             self.failed,
             self.unsure,
-            at(0.5),
-            at(0.01),
-            at(0.99)
+            at(50),
+            at(1),
+            at(99)
         );
     }
 }
 
 fn main() {
     let digits = house::root().join("examples/demo/digits.npz").display().to_string();
-    let mut record =
-        std::env::var("GATE_RECORD").ok().map(|path| std::fs::File::create(Path::new(&path)).unwrap());
-    let mut same = Counted::default();
+    let mut same = Counted::new("the same build twice");
     for _ in 0..setting("GATE_SAME", 20) {
         let (new, old) = (Process::start(), Process::start());
-        let (code, result, told) = bench(&new.url, Some(&old.url), &["--model", "digits", "--data", &digits]);
-        if let Some(record) = &mut record {
-            let blocks = serde_json::json!([result["target"]["blocks"], result["against"]["blocks"]]);
-            writeln!(record, "{blocks}").unwrap();
-        }
-        same.note(code, &result, &told);
+        same.note(bench(&new.url, Some(&old.url), &["--model", "digits", "--data", &digits]));
     }
-    if same.runs > 0 {
-        same.tell("the same build twice");
-    }
+    same.tell();
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let asked = ["--model", "echo", "--input", "image:FP32:-1,1,28,28"];
-    let plain = start_echo(&runtime, Duration::from_micros(40));
-    let (mut slower, mut twice) = (Counted::default(), Counted::default());
+    let computes = Duration::from_micros(40);
+    let plain = start_echo(&runtime, computes);
+    let mut slower = Counted::new("a quarter slower");
+    let mut twice = Counted::new("the same server twice");
     for run in 0..setting("GATE_SLOWER", 10) {
         // A quarter of what it takes now: other work on the machine comes and goes.
         let (_, alone, _) = bench(&plain, None, &asked);
         let median = alone["target"]["latency_us"]["p50"].as_f64().unwrap();
-        let planted = Duration::from_secs_f64(0.25 * median / 1e6);
-        let slow = start_echo(&runtime, Duration::from_micros(40) + planted);
-        let (code, result, told) = bench(&slow, Some(&plain), &asked);
-        slower.note(code, &result, &told);
+        let slow = start_echo(&runtime, computes + Duration::from_secs_f64(0.25 * median / 1e6));
+        slower.note(bench(&slow, Some(&plain), &asked));
         if run % 2 == 0 {
-            let other = start_echo(&runtime, Duration::from_micros(40));
-            let (code, result, told) = bench(&other, Some(&plain), &asked);
-            twice.note(code, &result, &told);
+            let other = start_echo(&runtime, computes);
+            twice.note(bench(&other, Some(&plain), &asked));
         }
     }
-    if slower.runs > 0 {
-        slower.tell("a quarter slower");
-        twice.tell("the same server twice");
-    }
+    slower.tell();
+    twice.tell();
 }

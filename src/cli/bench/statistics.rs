@@ -3,8 +3,8 @@
 //! What is compared are blocks of calls, not calls: calls of one moment share its noise, so a thousand of them are not
 //! a thousand observations. Each block gives one figure (its p50, say), neighbours in time form a pair, and the ratio
 //! within a pair does not feel what slowed both. The estimate is the geometric midmean of the pairs' ratios, which a
-//! noisy neighbour in a quarter of the blocks cannot move; its interval is a bootstrap over pairs, widened for small
-//! samples (Efron and Tibshirani 1993; Hesterberg, The American Statistician 69(4), 2015, section 3.2.1).
+//! noisy neighbour in a quarter of the blocks cannot move; a block that had few calls, because the machine was busy
+//! elsewhere, weighs as little as it knows. The interval is a bootstrap over pairs, widened for small samples (Efron and Tibshirani 1993; Hesterberg, The American Statistician 69(4), 2015, section 3.2.1).
 
 use rand_distr::{Distribution, Uniform};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -37,11 +37,16 @@ pub(crate) struct Chance {
     pub seed: u64,
 }
 
+/// A figure and how much it weighs: a number of calls, since the variance of a quantile is inverse to it.
+pub(crate) type Weighed = (f64, f64);
+
 /// The ratio `ours / theirs` of neighbours in time.
 ///
-/// `None` with fewer than four pairs, or a figure that is not positive.
-pub(crate) fn paired(pairs: &[(f64, f64)], chance: Chance) -> Option<Interval> {
-    let ratios = logarithms(pairs.iter().map(|(ours, theirs)| ours / theirs))?;
+/// `None` with fewer than four pairs, or a figure or a weight that is not positive.
+pub(crate) fn paired(pairs: &[(Weighed, Weighed)], chance: Chance) -> Option<Interval> {
+    // The variance of a difference is the sum of both.
+    let ratio = |&((ours, m), (theirs, n)): &(Weighed, Weighed)| (ours / theirs, m * n / (m + n));
+    let ratios = logarithms(pairs.iter().map(ratio))?;
     let mut draw = Draw::new(chance.seed);
     interval(chance.confidence, ratios.len(), midmean(ratios.clone()), || midmean(draw.resample(&ratios)))
 }
@@ -49,7 +54,7 @@ pub(crate) fn paired(pairs: &[(f64, f64)], chance: Chance) -> Option<Interval> {
 /// The ratio `ours / theirs` of two runs that have nothing to do with one another.
 ///
 /// `None` with fewer than four figures on one side, or one that is not positive.
-pub(crate) fn independent(ours: &[f64], theirs: &[f64], chance: Chance) -> Option<Interval> {
+pub(crate) fn independent(ours: &[Weighed], theirs: &[Weighed], chance: Chance) -> Option<Interval> {
     let (ours, theirs) = (logarithms(ours.iter().copied())?, logarithms(theirs.iter().copied())?);
     let mut draw = Draw::new(chance.seed);
     let estimate = midmean(ours.clone()) - midmean(theirs.clone());
@@ -58,9 +63,10 @@ pub(crate) fn independent(ours: &[f64], theirs: &[f64], chance: Chance) -> Optio
     })
 }
 
-fn logarithms(values: impl Iterator<Item = f64>) -> Option<Vec<f64>> {
-    let logarithms: Vec<f64> = values.map(f64::ln).collect();
-    (logarithms.len() >= BLOCKS_MIN && logarithms.iter().all(|value| value.is_finite())).then_some(logarithms)
+fn logarithms(values: impl Iterator<Item = Weighed>) -> Option<Vec<Weighed>> {
+    let logarithms: Vec<Weighed> = values.map(|(value, weight)| (value.ln(), weight)).collect();
+    let is_known = |(value, weight): &Weighed| value.is_finite() && weight.is_finite() && *weight > 0.0;
+    (logarithms.len() >= BLOCKS_MIN && logarithms.iter().all(is_known)).then_some(logarithms)
 }
 
 /// The percentile interval of what `again` gives, around `estimate`, both as logarithms.
@@ -118,12 +124,18 @@ fn normal_quantile(p: f64) -> f64 {
     low
 }
 
-/// The mean of the middle half; of the middle value or two where there are fewer than four. 0 of none.
-pub(crate) fn midmean(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let cut = values.len() / 4;
-    let middle = values.get(cut..values.len().saturating_sub(cut)).unwrap_or_default();
-    middle.iter().sum::<f64>() / as_f64(middle.len().max(1))
+/// The mean of the middle half of the weight; 0 of none.
+fn midmean(mut values: Vec<Weighed>) -> f64 {
+    values.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    let all: f64 = values.iter().map(|(_, weight)| weight).sum();
+    let (from, to) = (all / 4.0, all * 3.0 / 4.0);
+    let (mut below, mut sum) = (0.0, 0.0);
+    for (value, weight) in values {
+        let above = below + weight;
+        sum += value * (above.min(to) - f64::max(below, from)).max(0.0);
+        below = above;
+    }
+    if to > from { sum / (to - from) } else { 0.0 }
 }
 
 /// A quantile of sorted values, between neighbours in proportion (Hyndman and Fan 1996, type 7); `None` of none.
@@ -143,7 +155,7 @@ impl Draw {
         Self(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    fn resample(&mut self, values: &[f64]) -> Vec<f64> {
+    fn resample(&mut self, values: &[Weighed]) -> Vec<Weighed> {
         let Ok(places) = Uniform::new(0, values.len()) else { return Vec::new() };
         (0..values.len()).filter_map(|_| values.get(places.sample(&mut self.0)).copied()).collect()
     }

@@ -4,7 +4,7 @@
 //! wide one fails nobody.
 
 use super::result::{Block, Comparison, Figure, Other, Verdict};
-use super::statistics::{BLOCKS_MIN, Chance, Interval, independent, paired};
+use super::statistics::{BLOCKS_MIN, Chance, Interval, Weighed, independent, paired};
 
 /// Calls of a block below which its p99 is that of two or three calls.
 const CALLS_FOR_P99: u64 = 200;
@@ -32,7 +32,7 @@ const ALL: [Figure; 3] = [Figure::P50, Figure::P99, Figure::Throughput];
 /// The target over a server that was measured in turn with it.
 pub(super) fn against(target: &[Block], other: &[Block], rule: &Rule) -> Vec<Comparison> {
     let compare = |figure| {
-        let pairs: Vec<(f64, f64)> =
+        let pairs: Vec<(Weighed, Weighed)> =
             target.iter().zip(other).map(|(a, b)| (cost(a, figure), cost(b, figure))).collect();
         let measured = enough(figure, target.iter().chain(other), pairs.len());
         judged(figure, Other::Against, measured.and_then(|()| ratio(paired(&pairs, rule.chance))), rule)
@@ -43,7 +43,7 @@ pub(super) fn against(target: &[Block], other: &[Block], rule: &Rule) -> Vec<Com
 /// The target over the bare model that was run in turn with it: told, and never judged.
 pub(super) fn over_bare(run: Anchored<'_>, rule: &Rule) -> Vec<Comparison> {
     let compare = |figure| {
-        let pairs: Vec<(f64, f64)> =
+        let pairs: Vec<(Weighed, Weighed)> =
             run.side.iter().zip(run.bare).map(|(a, b)| (cost(a, figure), cost(b, Figure::P50))).collect();
         let measured = enough(figure, run.side, pairs.len());
         let found = measured.and_then(|()| ratio(paired(&pairs, rule.chance)));
@@ -56,9 +56,13 @@ pub(super) fn over_bare(run: Anchored<'_>, rule: &Rule) -> Vec<Comparison> {
 /// is gone.
 pub(super) fn over_baseline(now: Anchored<'_>, then: Anchored<'_>, rule: &Rule) -> Vec<Comparison> {
     let compare = |figure| {
-        let anchored = |run: Anchored<'_>| -> Vec<f64> {
-            let anchor = |b: &Block| if figure == Figure::Throughput { b.p50_us / 1e6 } else { b.p50_us };
-            run.side.iter().zip(run.bare).map(|(a, b)| cost(a, figure) / anchor(b)).collect()
+        let anchored = |run: Anchored<'_>| -> Vec<Weighed> {
+            let unit = if figure == Figure::Throughput { 1e-6 } else { 1.0 };
+            let over = |(a, b): (&Block, &Block)| {
+                let (cost, weight) = cost(a, figure);
+                (cost / (b.p50_us * unit), weight)
+            };
+            run.side.iter().zip(run.bare).map(over).collect()
         };
         let (ours, theirs) = (anchored(now), anchored(then));
         let measured = enough(figure, now.side.iter().chain(then.side), ours.len().min(theirs.len()));
@@ -68,12 +72,15 @@ pub(super) fn over_baseline(now: Anchored<'_>, then: Anchored<'_>, rule: &Rule) 
     ALL.into_iter().map(compare).collect()
 }
 
-/// What is the larger the worse: a latency, or the seconds of a call.
-fn cost(block: &Block, figure: Figure) -> f64 {
+/// What is the larger the worse, a latency or the seconds of a call, and its weight. Throughput is counted over the same
+/// time in every block, and few calls are all that it says.
+fn cost(block: &Block, figure: Figure) -> Weighed {
+    #[expect(clippy::cast_precision_loss, reason = "counts of calls")]
+    let calls = block.calls as f64;
     match figure {
-        Figure::P50 => block.p50_us,
-        Figure::P99 => block.p99_us,
-        Figure::Throughput => 1.0 / block.throughput_per_s,
+        Figure::P50 => (block.p50_us, calls),
+        Figure::P99 => (block.p99_us, calls),
+        Figure::Throughput => (1.0 / block.throughput_per_s, 1.0),
     }
 }
 
@@ -93,7 +100,7 @@ fn enough<'a>(
 }
 
 fn ratio(found: Option<Interval>) -> Result<Interval, String> {
-    found.ok_or_else(|| "a block has no answered call".to_owned())
+    found.ok_or_else(|| "a block has no answered call: raise --block".to_owned())
 }
 
 fn judged(figure: Figure, with: Other, found: Result<Interval, String>, rule: &Rule) -> Comparison {

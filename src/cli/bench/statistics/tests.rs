@@ -4,6 +4,20 @@ use rand_distr::Normal;
 
 const CHANCE: Chance = Chance { confidence: 0.95, seed: 1 };
 
+/// Blocks of as many calls each.
+fn weighed(pairs: &[(f64, f64)]) -> Vec<(Weighed, Weighed)> {
+    pairs.iter().map(|(ours, theirs)| ((*ours, 100.0), (*theirs, 100.0))).collect()
+}
+
+fn paired(pairs: &[(f64, f64)], chance: Chance) -> Option<Interval> {
+    super::paired(&weighed(pairs), chance)
+}
+
+fn independent(ours: &[f64], theirs: &[f64], chance: Chance) -> Option<Interval> {
+    let weighed = |figures: &[f64]| figures.iter().map(|figure| (*figure, 100.0)).collect::<Vec<_>>();
+    super::independent(&weighed(ours), &weighed(theirs), chance)
+}
+
 fn positive() -> impl Strategy<Value = f64> {
     (-3.0..3.0_f64).prop_map(f64::exp)
 }
@@ -29,6 +43,16 @@ fn a_noisy_neighbour_in_a_quarter_of_the_blocks_moves_nothing() {
         pairs[at] = (40.0, 1.0);
     }
     assert!((paired(&pairs, CHANCE).unwrap().estimate - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_block_of_few_calls_weighs_as_little_as_it_knows() {
+    let mut pairs = vec![((1.0, 1000.0), (1.0, 1000.0)); 6];
+    pairs.extend([((40.0, 1.0), (1.0, 900.0)); 10]);
+    let found = super::paired(&pairs, CHANCE).unwrap();
+    assert!((found.estimate - 1.0).abs() < 1e-9, "{found:?}");
+    pairs.push(((1.0, 0.0), (1.0, 1000.0)));
+    assert_eq!(super::paired(&pairs, CHANCE), None, "a block without a call");
 }
 
 #[test]
