@@ -101,7 +101,7 @@ def main():
     version = HERE / "1"
     session = imaging.publish(
         version, "pneumonia", "Normal or pneumonia from a 28x28 chest radiograph of a child; not for clinical use.",
-        LABELS, FILES, weights,
+        LABELS, FILES, [], weights,
     )
     calibration, label = parts["calibration"]
     export.save_arrays(HERE / "work" / "calibration.npz", input=calibration, label=label)

@@ -68,6 +68,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&of_site),
         None => of_site,
     };
+    for (detector, least) in fit.untaught(&unfitted.contract) {
+        let name = detector.as_str();
+        writeln!(out, "{name} is left out: it learns from {least} rows at the least, which differ; see --fit")?;
+    }
     let served = fitted(&loader, &args.model, &fit)?;
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
     let now = Now::read();

@@ -205,9 +205,11 @@ fn perturbations(text: &mut String, inputs: &[Port]) {
     if reals.iter().all(|input| input.shape.len() >= 3) {
         push(
             text,
-            "# for images; bit_depth for grey levels in 0..1\n\
-             # [[perturbations]]\n# kind = \"bit_depth\"\n# bits = 4\n#\n\
-             # [[perturbations]]\n# kind = \"median\"\n# window = 2\n",
+            "# for images; jpeg and bit_depth for grey levels in 0..1; without a twin the first runs beside every row\n\
+             # [[perturbations]]\n# kind = \"jpeg\"\n# quality = 75\n#\n\
+             # [[perturbations]]\n# kind = \"blur\"\n# sigma = 1.0\n#\n\
+             # [[perturbations]]\n# kind = \"median\"\n# window = 2\n#\n\
+             # [[perturbations]]\n# kind = \"bit_depth\"\n# bits = 4\n",
         );
         return;
     }

@@ -12,8 +12,6 @@ const FULL_MAX: usize = 512;
 const DIMENSIONS_MAX: usize = 4096;
 /// Elements of all means together; a model with more has one mean for all classes.
 const MEANS_MAX: usize = 1 << 20;
-/// Fewer rows tell nothing.
-const ROWS_MIN: usize = 20;
 /// The least part of the mean variance that is put in place of the measured covariance: units that hardly ever
 /// speak would otherwise outweigh all others.
 const SHRINKAGE_MIN: f64 = 0.01;
@@ -64,13 +62,16 @@ impl fmt::Debug for Gaussians {
 }
 
 impl Gaussians {
+    /// Fewer rows tell nothing.
+    pub const ROWS_MIN: usize = 20;
+
     /// From rows with their class. Missing (NaN) elements are taken for the mean of the present. The covariance
     /// within classes gets a ridge. `None` if rows differ in length, are too few, too long, or all alike.
     #[must_use]
     pub fn learn(mut rows: Vec<(usize, Vec<f64>)>, ridge: &Ridge) -> Option<Self> {
         let dimensions = rows.first()?.1.len();
         let usable = rows.iter().all(|(_, row)| row.len() == dimensions);
-        if !usable || rows.len() < ROWS_MIN || !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+        if !usable || rows.len() < Self::ROWS_MIN || !(1..=DIMENSIONS_MAX).contains(&dimensions) {
             return None;
         }
         let mean = centre(rows.iter_mut().map(|(_, row)| row).collect(), dimensions);
