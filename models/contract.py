@@ -2,6 +2,10 @@
 
 
 # What `make evaluate` can choose among for images stands in evaluation/candidates.toml.
+JPEG = [
+    "# JPEG with its blocks moved by 4 pixels, so that images that were JPEG before are treated like others",
+    'kind = "jpeg"', "quality = 75", "shift = 4",
+]
 ONE_BIT = ["# feature squeezing: one bit a pixel", 'kind = "bit_depth"', "bits = 1"]
 MEDIAN = ["# upper median of the 2x2 window that ends at the pixel", 'kind = "median"', "window = 2"]
 

@@ -324,6 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn the_copies_of_an_image_parse_once_its_grey_levels_are_said() {
+        let inputs = [port("image", Datatype::Fp32, &[-1, 1, 8, 8])];
+        let output = port("probabilities", Datatype::Fp32, &[-1, 2]);
+        let text = draft("m", "1", (&inputs, &[]), &[output]).unwrap();
+        let keys = ["minimum", "maximum", "[[", "kind", "quality", "sigma", "window", "bits"];
+        let wanted = |line: &&str| keys.iter().any(|key| line.starts_with(key));
+        let uncommented = |line| match str::strip_prefix(line, "# ").filter(wanted) {
+            Some(line) => line,
+            None => line,
+        };
+        let text = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+        let contract = Contract::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(contract.perturbations.len(), 4);
+    }
+
+    #[test]
     fn what_is_left_to_the_owner_parses_once_it_is_filled_in() {
         let inputs = [port("features", Datatype::Fp32, &[-1, 4])];
         let text =

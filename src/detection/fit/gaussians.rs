@@ -12,9 +12,9 @@ const FULL_MAX: usize = 512;
 const DIMENSIONS_MAX: usize = 4096;
 /// Elements of all means together; a model with more has one mean for all classes.
 const MEANS_MAX: usize = 1 << 20;
-/// The least part of the mean variance that is put in place of the measured covariance: units that hardly ever
-/// speak would otherwise outweigh all others.
-const SHRINKAGE_MIN: f64 = 0.01;
+/// The least part of the covariance that the mean variance takes the place of: directions that clean rows hardly ever take
+/// would otherwise outweigh all others, and clean rows of another day take them (ADR 17).
+const SHRINKAGE_MIN: f64 = 0.75;
 
 /// The least variance of measurement errors, as a part of the mean variance: of what is not known, and so that a
 /// covariance of columns that follow from each other can still be inverted.
@@ -24,7 +24,7 @@ const ERROR_MIN: f64 = 1e-5;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ridge {
     /// A part of the mean variance in place of as much of the covariance (Ledoit and Wolf, J. Multivariate
-    /// Analysis 88, 2004), by 1% at least.
+    /// Analysis 88, 2004), by three quarters at least.
     Shrink,
     /// The variance of each column's measurement error, less the more rows there are for each dimension, which carry
     /// that error themselves. Columns that follow from each other (radius, perimeter, area) tell most where they no
