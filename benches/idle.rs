@@ -35,8 +35,10 @@ const HANDSHAKES: usize = 32;
 const HELD: Duration = Duration::from_secs(45);
 
 fn main() {
-    let count: usize = std::env::var("ASEPSIS_BENCH_CONNECTIONS").map_or(10_000, |count| count.parse().unwrap());
-    let binary = std::env::var("ASEPSIS_BENCH_SIDECARS").map_or(env!("CARGO_BIN_EXE_asepsis").into(), PathBuf::from);
+    let count: usize =
+        std::env::var("ASEPSIS_BENCH_CONNECTIONS").map_or(10_000, |count| count.parse().unwrap());
+    let binary =
+        std::env::var("ASEPSIS_BENCH_SIDECARS").map_or(env!("CARGO_BIN_EXE_asepsis").into(), PathBuf::from);
     let directory = tempfile::TempDir::new().unwrap();
     // One certificate may hold half of the connections.
     process::prepare(directory.path(), &format!("[limits]\nconnections_max = {}\n", 2 * count + 2));

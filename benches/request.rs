@@ -88,7 +88,9 @@ fn main() {
     };
     let sidecars = binaries.iter().enumerate().map(|(n, path)| Server::sidecar(path, directory.path(), n));
     let mut servers: Vec<Server> = sidecars.collect();
-    println!("| model, connections | server | p50 us | p99 us | requests/s | CPU us a request | of which model |");
+    println!(
+        "| model, connections | server | p50 us | p99 us | requests/s | CPU us a request | of which model |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mut details = Vec::new();
     for (model, connections) in CASES {
@@ -141,7 +143,13 @@ async fn measure(
 }
 
 /// The p99 of each at 70% of the sidecar's capacity, which the floor gets as well.
-async fn under_load(servers: &mut [Server], tls: &ClientTls, message: &[u8], model: &str, connections: usize) {
+async fn under_load(
+    servers: &mut [Server],
+    tls: &ClientTls,
+    message: &[u8],
+    model: &str,
+    connections: usize,
+) {
     let mut rate = f64::MAX;
     for server in servers.iter() {
         let connect = |_| Connection::open(server.grpc, tls.clone(), message);

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import surrogate, transforms
-from .analysis import TAIL
+from .analysis import TAIL, WEIGHTS
 from .onnx_jax import Graph
 from .onnx_operators import Unsupported
 
@@ -27,6 +27,8 @@ KNOWLEDGE = {
 SURROGATES = 2
 DRAWS = 2  # of the random copies a step
 CALIBRATION_ROWS = 512
+# In mean variances: three quarters of the embedding's covariance are shrunk away, of a table's next to nothing.
+EMBEDDING_RIDGE, TABLE_RIDGE = 3.0, 1e-2
 # How clearly a row is to be of another class before the evidence is attacked, in logits.
 LEAD = 0.3
 
@@ -55,16 +57,20 @@ class Evidence:
         outputs, labels = self.model.run(train), self.model.labels(train)
         self.embedding = self.model.contract.meanings.get("embedding")
         if self.embedding:
-            self.means, self.inverse = gaussians(outputs[self.embedding], labels)
+            self.means, self.inverse = gaussians(outputs[self.embedding], labels, EMBEDDING_RIDGE)
         self.rough = None
         if self.model.contract.is_image:
             rough = np.asarray(roughness(jnp.asarray(train[:CALIBRATION_ROWS])))
             self.rough = rough.mean(), max(rough.std(), 1e-3)
         if self.is_table:
             self.pad = np.maximum(1e-3 * np.ptp(train, axis=0), 1e-12) - np.minimum(train.min(0), 0)
-            self.means, self.inverse = gaussians(np.log(train + self.pad), np.zeros(len(train), int))
+            self.means, self.inverse = gaussians(np.log(train + self.pad), np.zeros(len(train), int), TABLE_RIDGE)
         chosen = self.space.to_unit(train[:CALIBRATION_ROWS])
         scores = np.asarray(self.raw(chosen, jax.random.key(SEED)))
+        # Both scores of each twin stand in a row behind the roughness, before a distance.
+        first = 1 + 2 * len(self.copies) + bool(self.rough)
+        self.weights = np.ones(scores.shape[1])
+        self.weights[first : first + 2 * len(self.twins)] = WEIGHTS["twin"]
         self.knee = np.quantile(scores, TAIL, axis=0)
         excess = np.maximum(scores - self.knee, 0)
         self.mean_excess = excess.sum(0) / np.maximum((excess > 0).sum(0), 1) + 1e-6
@@ -103,7 +109,7 @@ class Evidence:
     def loss(self, unit, key):
         """The fused score as the guard has it: the sum of squares by which -log p exceeds 1, with the tail's slope everywhere."""
         rarity = -np.log(1 - TAIL) + (self.raw(unit, key) - self.knee) / self.mean_excess
-        return (jnp.maximum(rarity - 1, 0) ** 2).sum(1)
+        return (self.weights * jnp.maximum(rarity - 1, 0) ** 2).sum(1)
 
 
 def roughness(x):
@@ -111,13 +117,13 @@ def roughness(x):
     return jnp.log(jnp.abs(x - transforms.median({"window": 3}, x, None, None)).mean((1, 2, 3)) + 1e-4)
 
 
-def gaussians(features, labels):
-    """Class means and the inverse of one shrunk covariance."""
+def gaussians(features, labels, ridge):
+    """Class means and the inverse of one covariance, with a ridge in units of its mean variance."""
     features = features.astype(np.float64)
     means = np.stack([features[labels == value].mean(0) for value in np.unique(labels)])
     centred = features - means[np.searchsorted(np.unique(labels), labels)]
     covariance = centred.T @ centred / len(centred)
-    shrunk = covariance + 1e-2 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    shrunk = covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     return means.astype(np.float32), np.linalg.inv(shrunk).astype(np.float32)
 
 

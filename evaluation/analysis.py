@@ -11,7 +11,9 @@ from scipy.stats import betabinom
 
 ALPHAS = (0.05, 0.01)
 TAIL = 0.9
-EXIT_SHARE = 0.8
+EXIT_SHARE = 0.9
+# How often a detector's excess counts, where that is not once: `Detector::weight` of src/detection.rs.
+WEIGHTS = {"twin": 2.0, "twin_margin": 2.0}
 SPLITS = 200
 SEED = 2
 # The share of splits that must lie within the bound, and the probability that the bound is made for.
@@ -58,7 +60,8 @@ class Dump:
 class Reference:
     """Clean scores of one detector: rank below the 90th percentile, above it an exponential tail of the mean excess."""
 
-    def __init__(self, scores):
+    def __init__(self, scores, detector=""):
+        self.weight = WEIGHTS.get(detector, 1.0)
         self.ascending = np.sort(scores)
         self.knee = np.quantile(self.ascending, TAIL)
         excess = self.ascending[self.ascending > self.knee] - self.knee
@@ -74,15 +77,15 @@ class Reference:
         return np.where(np.isnan(scores), np.nan, np.where(scores > self.knee, tail, ranked))
 
     def excess(self, scores):
-        """What the detector adds to the fused score: the square by which -log p exceeds 1."""
-        return np.maximum(self.rarity(scores) - 1, 0) ** 2
+        """What the detector adds to the fused score: the square by which -log p exceeds 1, as often as it counts."""
+        return self.weight * np.maximum(self.rarity(scores) - 1, 0) ** 2
 
 
 class Cascade:
     """The fused score of rows: early detectors, and beyond the gate the late ones too."""
 
-    def __init__(self, reference, early, late, exit_share=EXIT_SHARE):
-        self.references = {i: Reference(reference[:, i]) for i in [*early, *late]}
+    def __init__(self, detectors, reference, early, late, exit_share=EXIT_SHARE):
+        self.references = {i: Reference(reference[:, i], detectors[i]) for i in [*early, *late]}
         self.early, self.late = list(early), list(late)
         self.gate = -np.inf
         if self.early and self.late:
@@ -199,7 +202,7 @@ class Choice:
     def __init__(self, dump, pool, reference, attacked, copies_max=COPIES_MAX):
         self.groups, self.copies_max = groups(dump), copies_max
         self.early = np.array([dump.depth[name] == 1 for name in dump.detectors])
-        references = [Reference(column) for column in reference.T]
+        references = [Reference(column, name) for column, name in zip(reference.T, dump.detectors)]
         excess = lambda scores: np.stack([one.excess(column) for one, column in zip(references, scores.T)], axis=1)
         self.reference, self.pool = excess(reference), excess(pool)
         self.attacked = [excess(scores) for scores in attacked.values()]
@@ -254,4 +257,4 @@ def choose(dump, pool, reference, attacked):
 
 def cascade_of(dump, reference, chosen):
     columns = [i for name in chosen for i in groups(dump)[name]]
-    return Cascade(reference, *([i for i in columns if dump.depth[dump.detectors[i]] == depth] for depth in (1, 2)))
+    return Cascade(dump.detectors, reference, *([i for i in columns if dump.depth[dump.detectors[i]] == depth] for depth in (1, 2)))

@@ -129,7 +129,7 @@ class Evaluation:
         self.dump = Dump.read(document, self.accepted(self.sets))
         runs = sidecar.switched_on()
         pick = lambda depth: [i for i in self.dump.columns(depth) if self.dump.detectors[i].split(".")[0] in runs]
-        self.cascade = Cascade(self.dump.scores["reference"], pick(1), pick(2))
+        self.cascade = Cascade(self.dump.detectors, self.dump.scores["reference"], pick(1), pick(2))
 
     def accepted(self, sets):
         return {name: self.model.contract.accepts(rows) for name, rows in sets.items()}
@@ -311,7 +311,7 @@ class Evaluation:
         names = [name for name in self.sets if name.startswith("attacked_") and len(self.sets[name]) >= self.counted]
         scores = self.dump.scores
         for share in (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
-            cascade = Cascade(scores["reference"], self.cascade.early, self.cascade.late, share)
+            cascade = Cascade(self.dump.detectors, scores["reference"], self.cascade.early, self.cascade.late, share)
             ranked = cascade.fused(scores["ranked"])
             found = np.mean([np.mean(analysis.p_values(ranked, cascade.fused(scores[name])) <= 0.05) for name in names])
             is_open = float(cascade.is_open(scores["clean"]).mean())

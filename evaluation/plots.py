@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
+from .analysis import EXIT_SHARE
 from .attacks import title
 
 plt.rcParams.update(
@@ -67,7 +68,7 @@ def cost(results, path):
             [p["cost"] for p in points], [p["detection"] for p in points], color=colour, marker=".", label=entry["name"]
         )
         for point in points:
-            if point["share"] == 0.8:
+            if point["share"] == EXIT_SHARE:
                 axis.scatter(point["cost"], point["detection"], s=60, facecolors="none", edgecolors=colour)
     axis.set(xlabel="mean cost of a clean request, in bare runs (ring: 80% leave early)", ylabel="mean detection at 5%")
     axis.legend(fontsize=8, frameon=False)

@@ -23,12 +23,12 @@ def to_8_bit(images):
     return (np.round(images.transpose(0, 3, 1, 2) * 255) / 255).astype(np.float32)
 
 
-def publish(version, name, description, labels, files, weights):
+def publish(version, name, description, labels, files, perturbations, weights):
     """Write model.onnx, labels.txt and contract.toml; return the model in ONNX Runtime."""
     version.mkdir(exist_ok=True)
     export.save_cnn(version / "model.onnx", name, weights)
     (version / "labels.txt").write_text("\n".join(labels) + "\n")
-    contract.save_image_contract(version / "contract.toml", name, description, len(labels), files)
+    contract.save_image_contract(version / "contract.toml", name, description, len(labels), files, perturbations)
     return export.Session(version / "model.onnx")
 
 

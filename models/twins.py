@@ -4,7 +4,8 @@ Where the two disagree, somebody may have bent the input to one of them (predict
 twin shares neither weights nor architecture nor augmentation with its primary. It is never distilled from it: a
 student learns its teacher's weaknesses too. Instead it sees training inputs that were attacked against the primary, under
 their true labels, as in ensemble adversarial training (Tramer et al., ICLR 2018): an attack on the primary should not
-carry over. Against an attacker who knows the twin this buys nothing.
+carry over. Against an attacker who knows the twin this buys nothing. The twin of images is the mean of a few members that
+differ in their seeds alone: what one of them gets wrong by chance, the others correct.
 """
 
 from functools import partial
@@ -24,8 +25,8 @@ import export
 
 
 def init(seed, design, classes, size=28):
-    """Weights of `design`: `pool` (side of the average pooling in front), `convs` [(kernel, stride, channels)], `hidden`
-    (widths of dense layers)."""
+    """Weights of one member of `design`: `pool` (side of the average pooling in front), `convs` [(kernel, stride, channels)],
+    `hidden` (widths of dense layers)."""
     side, channels, convs, denses = size // design["pool"], 1, [], []
     keys = iter(jax.random.split(jax.random.key(seed), len(design["convs"]) + len(design["hidden"]) + 1))
     for kernel, stride, out in design["convs"]:
@@ -41,7 +42,7 @@ def init(seed, design, classes, size=28):
 
 
 def network(design):
-    """The function (weights, images [n, 28, 28, 1]) -> logits [n, classes] of a design; ReLU between layers."""
+    """The function (weights, images [n, 28, 28, 1]) -> logits [n, classes] of one member; ReLU between layers."""
 
     def model(params, x):
         pool = design["pool"]
@@ -56,37 +57,63 @@ def network(design):
     return model
 
 
-def multiply_adds(design, classes, size=28):
+def multiply_adds(design, classes, members=1, size=28):
     """Multiplications and additions for one image, in pairs."""
     side, channels, total = size // design["pool"], 1, 0
     for kernel, stride, out in design["convs"]:
         side = (side + 2 * (kernel // 2) - kernel) // stride + 1
         total, channels = total + side * side * kernel * kernel * channels * out, out
     widths = (side * side * channels, *design["hidden"], classes)
-    return total + sum(a * b for a, b in zip(widths[:-1], widths[1:]))
+    return members * (total + sum(a * b for a, b in zip(widths[:-1], widths[1:])))
 
 
-def save(path, name, design, params):
-    """The twin as an ONNX model with the primary's input and its outputs `probabilities` and `logits`."""
-    graph, value = export.Graph(), "image"
+def save(path, name, design, members):
+    """The twin as an ONNX model with the primary's input and its outputs `probabilities` and `logits`: the mean of the logits of
+    its members [weights].
+
+    All members stand in one chain of nodes, as many as one of them has, each a group of the channels.
+    """
+    graph, value, count = export.Graph(), "image", len(members)
     if design["pool"] > 1:
         sides = [design["pool"]] * 2
         value = graph.node("AveragePool", [value], "pool", kernel_shape=sides, strides=sides)
-    for i, (layer, (kernel, stride, _)) in enumerate(zip(params["convs"], design["convs"])):
-        w = graph.weight(f"conv{i}.w", layer["w"].transpose(3, 2, 0, 1))
-        b = graph.weight(f"conv{i}.b", layer["b"])
+    for i, (kernel, stride, _) in enumerate(design["convs"]):
+        layers = [member["convs"][i] for member in members]
+        w = graph.weight(f"conv{i}.w", np.concatenate([layer["w"].transpose(3, 2, 0, 1) for layer in layers]))
+        b = graph.weight(f"conv{i}.b", np.concatenate([layer["b"] for layer in layers]))
         shape = {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4, "strides": [stride] * 2}
+        if i > 0 and count > 1:
+            shape["group"] = count  # the first reads the one channel of the image for all
         value = graph.node("Relu", [graph.node("Conv", [value, w, b], f"conv{i}", **shape)], f"relu{i}")
     value = graph.node("Flatten", [value], "flat", axis=1)
-    first, *rest = params["denses"]
-    channels = params["convs"][-1]["b"].size if params["convs"] else 1
-    side = int(np.sqrt(first["w"].shape[0] // channels))
-    denses = [{"w": chw_rows(first["w"], side), "b": first["b"]}, *rest]
-    for i, layer in enumerate(denses[:-1]):
-        value = graph.node("Relu", [graph.dense(value, layer, f"dense{i}")], f"hidden{i}")
-    graph.node("Softmax", [graph.dense(value, denses[-1], "logits")], "probabilities", axis=-1)
-    classes = len(denses[-1]["b"])
+    denses = [member_denses(design, member) for member in members]
+    *hidden, last = [list(layers) for layers in zip(*denses)]
+    for i, layers in enumerate(hidden):
+        value = graph.node("Relu", [graph.dense(value, side_by_side(layers), f"dense{i}")], f"hidden{i}")
+    mean = {
+        "w": np.concatenate([layer["w"] for layer in last]) / np.float32(count),
+        "b": np.mean([layer["b"] for layer in last], axis=0),
+    }
+    graph.node("Softmax", [graph.dense(value, mean, "logits")], "probabilities", axis=-1)
+    classes = len(mean["b"])
     graph.save(path, name, "image", [1, 28, 28], {"probabilities": [classes], "logits": [classes]})
+
+
+def member_denses(design, member):
+    """Dense layers of one member, the rows of the first in ONNX's order."""
+    first, *rest = ({key: np.asarray(layer[key]) for key in ("w", "b")} for layer in member["denses"])
+    channels = design["convs"][-1][2] if design["convs"] else 1
+    side = int(np.sqrt(len(first["w"]) // channels))
+    return [{"w": chw_rows(first["w"], side), "b": first["b"]}, *rest]
+
+
+def side_by_side(layers):
+    """One dense layer in which each of the layers reads its own part of the input."""
+    rows, columns = (np.cumsum([0, *(layer["w"].shape[axis] for layer in layers)]) for axis in (0, 1))
+    w = np.zeros((rows[-1], columns[-1]), np.float32)
+    for layer, row, column in zip(layers, rows, columns):
+        w[row : row + layer["w"].shape[0], column : column + layer["w"].shape[1]] = layer["w"]
+    return {"w": w, "b": np.concatenate([layer["b"] for layer in layers])}
 
 
 def save_mlp(path, name, params):

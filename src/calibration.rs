@@ -50,7 +50,8 @@ impl Evidence {
 
 /// Scores of several detectors as one: the sum of the squares by which -log p of each exceeds 1. What is no rarer than
 /// one in e counts nothing, so that many detectors that see nothing do not drown the one that does; squares let one
-/// that is certain outweigh several that are not; and a further detector can only add.
+/// that is certain outweigh several that are not; a further detector can only add; and what another model says
+/// counts twice ([`Detector::weight`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fused {
     sum: f64,
@@ -61,7 +62,7 @@ pub struct Fused {
 impl Fused {
     /// Of one score that is so rare (-log p) in its detector's reference.
     fn of(rarity: f64, loudest: Detector) -> Self {
-        Self { sum: (rarity - 1.0).max(0.0).powi(2), most: rarity, loudest }
+        Self { sum: loudest.weight() * (rarity - 1.0).max(0.0).powi(2), most: rarity, loudest }
     }
 
     /// How much all of them say.

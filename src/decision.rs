@@ -118,7 +118,7 @@ impl Default for Policy {
             unmeasured: Unmeasurable::Withhold,
             stale: Stale::Refuse,
             per_class: false,
-            exit_share: 0.8,
+            exit_share: 0.9,
             constant_depth: false,
         }
     }

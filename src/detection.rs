@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the same row is measured to: moves with every change of a perturbation or a detector that changes a number,
 /// and makes older calibrations stale.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// How suspicious one row is to one detector: larger is worse, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -307,6 +307,12 @@ impl Detector {
             | Self::Flips
             | Self::Nearest => None,
         }
+    }
+
+    /// How often what it adds to the fused score counts: the twin's twice, since it alone is another model (ADR 17).
+    #[must_use]
+    pub fn weight(self) -> f64 {
+        if matches!(self, Self::Twin | Self::TwinMargin) { 2.0 } else { 1.0 }
     }
 
     /// Whether it reads every copy.

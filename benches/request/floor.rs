@@ -89,7 +89,10 @@ impl Service<Request<Incoming>> for Floor {
         let floor = self.clone();
         Box::pin(async move {
             let codec = tonic_prost::ProstCodec::default();
-            Ok(tonic::server::Grpc::new(codec).max_decoding_message_size(64 << 20).unary(floor, request).await)
+            Ok(tonic::server::Grpc::new(codec)
+                .max_decoding_message_size(64 << 20)
+                .unary(floor, request)
+                .await)
         })
     }
 }
@@ -114,7 +117,8 @@ pub fn main(model: &str, pki: &Path) {
         ..tls::Settings::default()
     };
     let tls = Tls::start(&settings, Now::read()).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let floor = Floor(Arc::clone(&model));

@@ -57,8 +57,16 @@ impl Connection {
         framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
         framed.extend_from_slice(message);
         let (out, read) = (Vec::new(), Vec::with_capacity(1 << 16));
-        let mut connection =
-            Self { stream, headers, message: framed, next: 1, frame_max: 16_384, out, read, answered: Vec::new() };
+        let mut connection = Self {
+            stream,
+            headers,
+            message: framed,
+            next: 1,
+            frame_max: 16_384,
+            out,
+            read,
+            answered: Vec::new(),
+        };
         let out = &mut connection.out;
         out.extend_from_slice(PREFACE);
         frame(out, SETTINGS, 0, 0, &[&[0, 4][..], &WINDOW.to_be_bytes()].concat());
@@ -162,7 +170,11 @@ impl Connection {
     }
 
     /// Sends what is due, by the moment at which it was to be sent, and measures from that moment.
-    async fn follow(mut self, mut due: mpsc::UnboundedReceiver<Instant>, mut times: Vec<Duration>) -> Vec<Duration> {
+    async fn follow(
+        mut self,
+        mut due: mpsc::UnboundedReceiver<Instant>,
+        mut times: Vec<Duration>,
+    ) -> Vec<Duration> {
         let mut open: Vec<(u32, Instant)> = Vec::new();
         let mut closed = false;
         while !closed || !open.is_empty() {

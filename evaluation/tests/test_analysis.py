@@ -7,6 +7,7 @@ from evaluation import analysis
 from evaluation.analysis import Cascade, Dump, Reference, bound, p_values, resample
 
 CHANCE = np.random.default_rng(7)
+NAMES = ["confidence", "mahalanobis", "consistency.0"]
 
 
 def test_a_promise_that_calibration_gives_away_is_noticed():
@@ -94,7 +95,7 @@ def scores(rows):
 
 
 def test_the_cascade_asks_late_detectors_only_beyond_the_gate():
-    cascade = Cascade(scores(200), [0, 1], [2], exit_share=0.8)
+    cascade = Cascade(NAMES, scores(200), [0, 1], [2], exit_share=0.8)
     rows = scores(500)
     rows[:, 2] = 1000  # the late detector is alarmed by all of them
     is_open, fused = cascade.is_open(rows), cascade.fused(rows)
@@ -105,12 +106,19 @@ def test_the_cascade_asks_late_detectors_only_beyond_the_gate():
 
 def test_a_further_detector_can_only_add():
     reference, rows = scores(200), scores(300)
-    some, all_of_them = Cascade(reference, [0], []), Cascade(reference, [0, 1, 2], [])
+    some, all_of_them = Cascade(NAMES, reference, [0], []), Cascade(NAMES, reference, [0, 1, 2], [])
     assert (all_of_them.fused(rows) >= some.fused(rows)).all()
 
 
+def test_what_the_twin_says_counts_twice():
+    reference, rows = scores(200), scores(300)
+    once = Cascade(NAMES, reference, [0], []).fused(rows)
+    for detector in ("twin", "twin_margin"):
+        np.testing.assert_allclose(Cascade([detector, *NAMES[1:]], reference, [0], []).fused(rows), 2 * once)
+
+
 def test_a_worse_score_never_lowers_the_fused_one():
-    cascade, rows = Cascade(scores(200), [0, 1], [2]), scores(300)
+    cascade, rows = Cascade(NAMES, scores(200), [0, 1], [2]), scores(300)
     for column in range(3):
         worse = rows.copy()
         worse[:, column] += 0.7

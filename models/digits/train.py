@@ -18,6 +18,7 @@ import training  # first: it sets the number of threads
 import jax
 import numpy as np
 
+import contract
 import demo
 import detection
 import export
@@ -90,7 +91,7 @@ def main():
     version = HERE / "1"
     session = imaging.publish(
         version, "digits", "Handwritten digits 0 to 9 (MNIST), to compare the guard with the literature.", LABELS, FILES,
-        weights,
+        [contract.ONE_BIT, contract.MEDIAN], weights,
     )
     pixels, label = parts["test"]
     images = imaging.to_images(pixels)

@@ -59,7 +59,7 @@ def main():
     hardened = "--hardened" in sys.argv[1:]
     file = "twin-hardened.onnx" if hardened else "twin.onnx"
     weights = train(pixels, digits, twins.primary_cnn(version / "model.onnx"), hardened)
-    twins.save(version / file, "digits-twin", DESIGN, weights)
+    twins.save(version / file, "digits-twin", DESIGN, [weights])
     export.save_arrays(HERE / "fit.npz", input=pixels[:FIT_ROWS], label=digits[:FIT_ROWS])
 
     alone, twin = export.Session(version / "model.onnx"), export.Session(version / file)

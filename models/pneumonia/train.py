@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
+import contract
 import demo
 import detection
 import export
@@ -101,7 +102,7 @@ def main():
     version = HERE / "1"
     session = imaging.publish(
         version, "pneumonia", "Normal or pneumonia from a 28x28 chest radiograph of a child; not for clinical use.",
-        LABELS, FILES, weights,
+        LABELS, FILES, [contract.JPEG], weights,
     )
     calibration, label = parts["calibration"]
     export.save_arrays(HERE / "work" / "calibration.npz", input=calibration, label=label)

@@ -69,7 +69,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let loader = loader(&args.library)?;
     let made = match (&args.clean, &args.recorded) {
         (_, Some(path)) => recorded::calibrate(args, path, &loader, out)?,
-        (Some(path), None) => of_clean(args, path, &loader)?,
+        (Some(path), None) => of_clean(args, path, &loader, out)?,
         (None, None) => return Err(Failure::Usage("--clean or --recorded".into())),
     };
     let Made { served, artefact, clean, rows } = made;
@@ -106,7 +106,7 @@ struct Made {
 }
 
 /// A calibration of clean data.
-fn of_clean(args: &Args, path: &Path, loader: &Loader) -> Result<Made, Failure> {
+fn of_clean(args: &Args, path: &Path, loader: &Loader, out: &mut dyn Write) -> Result<Made, Failure> {
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let (unfitted, binding) = loader.load_uncalibrated(&args.model, None).map_err(|e| other(&e))?;
     let clean = clean::read(path, &unfitted)?;
@@ -117,6 +117,13 @@ fn of_clean(args: &Args, path: &Path, loader: &Loader) -> Result<Made, Failure> 
         Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&of_site),
         None => of_site,
     };
+    for (detector, least) in fit.untaught(&unfitted.contract) {
+        let name = detector.as_str();
+        writeln!(
+            out,
+            "{name} is left out: it learns from {least} rows at the least, which differ; see --fit"
+        )?;
+    }
     let served = fitted(loader, &args.model, &fit)?;
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());

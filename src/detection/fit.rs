@@ -4,11 +4,11 @@ pub mod gaussians;
 pub mod neighbours;
 pub mod temperature;
 
-use super::Row;
 use super::planes::Planes;
 use super::residual::roughness;
 use super::table::Scale;
 use super::vector::{as_f64, finite};
+use super::{Detector, Row};
 use crate::contract::{Contract, Meaning};
 use gaussians::{Gaussians, Ridge};
 use neighbours::Neighbours;
@@ -137,6 +137,23 @@ impl Fit {
         Self { temperature: site.temperature, residual: site.residual, values: site.values.clone(), ..self }
     }
 
+    /// Detectors of a model of this contract that do not run, because the rows taught them nothing, and how many rows
+    /// each learns from at the least.
+    #[must_use]
+    pub fn untaught(&self, contract: &Contract) -> Vec<(Detector, usize)> {
+        let embedding = contract.output_of(Meaning::Embedding).is_some();
+        let (image, table) = (Planes::of(contract).is_some(), Scale::of(contract).is_some());
+        [
+            (image && self.residual.is_none(), Detector::Residual, Normal::ROWS_MIN),
+            (embedding && self.embedding.is_none(), Detector::Mahalanobis, Gaussians::ROWS_MIN),
+            (table && self.table.is_none(), Detector::Table, Gaussians::ROWS_MIN),
+            (embedding && self.neighbours.is_none(), Detector::Nearest, Neighbours::ROWS_MIN),
+        ]
+        .into_iter()
+        .filter_map(|(missing, detector, least)| missing.then_some((detector, least)))
+        .collect()
+    }
+
     /// Whether it can be used with a model of this contract: of the right dimensions, and finite.
     ///
     /// # Errors
@@ -165,13 +182,16 @@ impl Fit {
 }
 
 impl Normal {
+    /// Fewer have no deviation.
+    pub const ROWS_MIN: usize = 2;
+
     /// Of two numbers or more, with n - 1 in the denominator.
     #[must_use]
     pub fn of(numbers: &[f64]) -> Option<Self> {
         let n = as_f64(numbers.len());
         let mean = numbers.iter().sum::<f64>() / n;
         let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
-        (numbers.len() >= 2).then(|| Self { mean, deviation: (squares / (n - 1.0)).sqrt() })
+        (numbers.len() >= Self::ROWS_MIN).then(|| Self { mean, deviation: (squares / (n - 1.0)).sqrt() })
     }
 }
 

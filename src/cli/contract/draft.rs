@@ -205,9 +205,11 @@ fn perturbations(text: &mut String, inputs: &[Port]) {
     if reals.iter().all(|input| input.shape.len() >= 3) {
         push(
             text,
-            "# for images; bit_depth for grey levels in 0..1\n\
-             # [[perturbations]]\n# kind = \"bit_depth\"\n# bits = 4\n#\n\
-             # [[perturbations]]\n# kind = \"median\"\n# window = 2\n",
+            "# for images; jpeg and bit_depth for grey levels in 0..1; without a twin the first runs beside every row\n\
+             # [[perturbations]]\n# kind = \"jpeg\"\n# quality = 75\n#\n\
+             # [[perturbations]]\n# kind = \"blur\"\n# sigma = 1.0\n#\n\
+             # [[perturbations]]\n# kind = \"median\"\n# window = 2\n#\n\
+             # [[perturbations]]\n# kind = \"bit_depth\"\n# bits = 4\n",
         );
         return;
     }
@@ -319,6 +321,22 @@ mod tests {
         }
         assert_eq!(layout(&[-1, 8, 224, 224]), None);
         assert_eq!(layout(&[-1, 30]), None);
+    }
+
+    #[test]
+    fn the_copies_of_an_image_parse_once_its_grey_levels_are_said() {
+        let inputs = [port("image", Datatype::Fp32, &[-1, 1, 8, 8])];
+        let output = port("probabilities", Datatype::Fp32, &[-1, 2]);
+        let text = draft("m", "1", (&inputs, &[]), &[output]).unwrap();
+        let keys = ["minimum", "maximum", "[[", "kind", "quality", "sigma", "window", "bits"];
+        let wanted = |line: &&str| keys.iter().any(|key| line.starts_with(key));
+        let uncommented = |line| match str::strip_prefix(line, "# ").filter(wanted) {
+            Some(line) => line,
+            None => line,
+        };
+        let text = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+        let contract = Contract::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(contract.perturbations.len(), 4);
     }
 
     #[test]

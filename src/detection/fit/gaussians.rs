@@ -12,11 +12,9 @@ const FULL_MAX: usize = 512;
 const DIMENSIONS_MAX: usize = 4096;
 /// Elements of all means together; a model with more has one mean for all classes.
 const MEANS_MAX: usize = 1 << 20;
-/// Fewer rows tell nothing.
-const ROWS_MIN: usize = 20;
-/// The least part of the mean variance that is put in place of the measured covariance: units that hardly ever
-/// speak would otherwise outweigh all others.
-const SHRINKAGE_MIN: f64 = 0.01;
+/// The least part of the covariance that the mean variance takes the place of: directions that clean rows hardly ever take
+/// would otherwise outweigh all others, and clean rows of another day take them (ADR 17).
+const SHRINKAGE_MIN: f64 = 0.75;
 
 /// The least variance of measurement errors, as a part of the mean variance: of what is not known, and so that a
 /// covariance of columns that follow from each other can still be inverted.
@@ -26,7 +24,7 @@ const ERROR_MIN: f64 = 1e-5;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ridge {
     /// A part of the mean variance in place of as much of the covariance (Ledoit and Wolf, J. Multivariate
-    /// Analysis 88, 2004), by 1% at least.
+    /// Analysis 88, 2004), by three quarters at least.
     Shrink,
     /// The variance of each column's measurement error, less the more rows there are for each dimension, which carry
     /// that error themselves. Columns that follow from each other (radius, perimeter, area) tell most where they no
@@ -64,13 +62,16 @@ impl fmt::Debug for Gaussians {
 }
 
 impl Gaussians {
+    /// Fewer rows tell nothing.
+    pub const ROWS_MIN: usize = 20;
+
     /// From rows with their class. Missing (NaN) elements are taken for the mean of the present. The covariance
     /// within classes gets a ridge. `None` if rows differ in length, are too few, too long, or all alike.
     #[must_use]
     pub fn learn(mut rows: Vec<(usize, Vec<f64>)>, ridge: &Ridge) -> Option<Self> {
         let dimensions = rows.first()?.1.len();
         let usable = rows.iter().all(|(_, row)| row.len() == dimensions);
-        if !usable || rows.len() < ROWS_MIN || !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+        if !usable || rows.len() < Self::ROWS_MIN || !(1..=DIMENSIONS_MAX).contains(&dimensions) {
             return None;
         }
         let mean = centre(rows.iter_mut().map(|(_, row)| row).collect(), dimensions);

@@ -25,6 +25,9 @@ impl fmt::Debug for Neighbours {
 }
 
 impl Neighbours {
+    /// Fewer have no tenth.
+    pub const ROWS_MIN: usize = NEAREST;
+
     /// At most 512 embeddings, evenly chosen among more; `None` if there are fewer than 10, or they are too long
     /// to keep as many.
     #[must_use]

@@ -27,6 +27,16 @@ fn no_rows_and_few_rows_teach_nothing() {
 }
 
 #[test]
+fn detectors_that_few_rows_teach_nothing_are_named_with_the_rows_they_need() {
+    let untaught = |rows: u8| Fit::learn(&samples(rows), &classes()).untaught(&classes());
+    let (mahalanobis, table, nearest) = (Detector::Mahalanobis, Detector::Table, Detector::Nearest);
+    assert_eq!(untaught(9), [(mahalanobis, 20), (table, 20), (nearest, 10)]);
+    assert_eq!(untaught(10), [(mahalanobis, 20), (table, 20)]);
+    assert_eq!(untaught(19), [(mahalanobis, 20), (table, 20)]);
+    assert_eq!(untaught(20), []);
+}
+
+#[test]
 fn what_a_model_has_is_learnt() {
     let fit = Fit::learn(&samples(120), &classes());
     fit.check(&classes()).unwrap();
