@@ -8,11 +8,11 @@ fn ended(began: Now, after: Duration, action: Action, reason: Reason) -> ClosedE
     let moved = |at: std::time::Instant| {
         began.monotonic + after + at.saturating_duration_since(observation.opened.monotonic)
     };
-    observation.closed = moved(observation.closed) - Duration::from_millis(10);
     for measured in &mut observation.stages {
         (measured.from, measured.to) = (moved(measured.from), moved(measured.to));
     }
     observation.opened.monotonic = began.monotonic + after;
+    observation.closed = observation.opened.monotonic;
     entry
 }
 
@@ -115,7 +115,7 @@ fn what_happened_leaves_the_window_after_five_minutes_and_its_place_is_used_agai
     recent.observe(&ended(began, SLOT / 2, Action::Flagged, Reason::Anomalous));
     let first = recent.window(later(began, SLOT / 2));
     assert_eq!(first.of(Action::Flagged).collect::<Vec<_>>()[SLOTS - 1], 1);
-    let before_its_end = recent.window(later(began, window - Duration::from_millis(1)));
+    let before_its_end = recent.window(later(began, window.saturating_sub(Duration::from_millis(1))));
     assert_eq!(before_its_end.of(Action::Flagged).collect::<Vec<_>>()[0], 1);
     assert_eq!(recent.window(later(began, window)).total(Action::Flagged), 0);
     recent.observe(&ended(began, window + SLOT / 2, Action::Refused, Reason::Malformed));
