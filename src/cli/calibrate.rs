@@ -70,7 +70,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     };
     for (detector, least) in fit.untaught(&unfitted.contract) {
         let name = detector.as_str();
-        writeln!(out, "{name} is left out: it learns from {least} rows at the least, which differ; see --fit")?;
+        writeln!(
+            out,
+            "{name} is left out: it learns from {least} rows at the least, which differ; see --fit"
+        )?;
     }
     let served = fitted(&loader, &args.model, &fit)?;
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;

@@ -4,11 +4,11 @@ pub mod gaussians;
 pub mod neighbours;
 pub mod temperature;
 
-use super::{Detector, Row};
 use super::planes::Planes;
 use super::residual::roughness;
 use super::table::Scale;
 use super::vector::{as_f64, finite};
+use super::{Detector, Row};
 use crate::contract::{Contract, Meaning};
 use gaussians::{Gaussians, Ridge};
 use neighbours::Neighbours;
