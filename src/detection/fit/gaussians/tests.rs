@@ -31,7 +31,7 @@ fn shrunk(rows: Vec<(usize, Vec<f64>)>) -> Option<Gaussians> {
 #[test]
 fn rows_that_tell_nothing_are_not_learnt() {
     assert_eq!(shrunk(Vec::new()), None);
-    assert_eq!(shrunk(rows(ROWS_MIN - 1, 3)), None);
+    assert_eq!(shrunk(rows(Gaussians::ROWS_MIN - 1, 3)), None);
     assert_eq!(shrunk(vec![(0, Vec::new()); 50]), None);
     assert_eq!(shrunk(vec![(0, vec![1.0, 2.0]); 50]), None);
     assert_eq!(shrunk(vec![(0, vec![1.0; FULL_MAX + 1]); 50]), None);
