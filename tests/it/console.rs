@@ -115,7 +115,7 @@ fn a_model_that_is_unloaded_is_shown_as_not_served_and_the_page_says_so_within_a
     assert!(get(admin, "/console").1.contains("<title>Ready · Asepsis</title>"));
     block_on(async {
         let mut client = sidecar.client("client").await;
-        for model in ["wdbc", "digits", "pneumonia"] {
+        for model in ["wdbc", "digits", "pneumonia", "pneumonia-baseline"] {
             let unload = asepsis::proto::RepositoryModelUnloadRequest {
                 model_name: model.into(),
                 ..Default::default()
@@ -125,6 +125,6 @@ fn a_model_that_is_unloaded_is_shown_as_not_served_and_the_page_says_so_within_a
     });
     until("not ready: no model is served", || {
         let page = get(admin, "/console").1;
-        page.contains("Not ready: no model is served") && page.matches("not served</span>").count() == 3
+        page.contains("Not ready: no model is served") && page.matches("not served</span>").count() == 4
     });
 }

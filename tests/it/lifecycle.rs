@@ -20,7 +20,7 @@ pub fn copy(from: &Path, to: &Path) {
 /// A repository with one model that a test may break.
 fn repository() -> TempDir {
     let directory = TempDir::new().unwrap();
-    for model in ["wdbc", "digits", "pneumonia"] {
+    for model in ["wdbc", "digits", "pneumonia", "pneumonia-baseline"] {
         copy(&models().join(model).join("1"), &directory.path().join(model).join("1"));
     }
     directory
@@ -41,7 +41,8 @@ fn start_error(change: impl FnOnce(&Path)) -> String {
 fn a_model_that_changed_since_its_calibration_is_not_served() {
     let error = start_error(|wdbc| {
         let contract = fs::read_to_string(wdbc.join("contract.toml")).unwrap();
-        fs::write(wdbc.join("contract.toml"), contract.replace("scale = 1.0", "scale = 1.5")).unwrap();
+        fs::write(wdbc.join("contract.toml"), contract.replace("batch_max = 256", "batch_max = 128"))
+            .unwrap();
     });
     assert!(error.contains("another contract") && error.contains("calibrate again"), "{error}");
     let error = start_error(|wdbc| fs::remove_file(wdbc.join("calibration.json")).unwrap());

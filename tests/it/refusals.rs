@@ -93,7 +93,7 @@ fn shapes_and_names() -> Vec<Case> {
         ),
         case(
             "beyond the batch limit",
-            |r| r.inputs[0].shape = vec![65, 30],
+            |r| r.inputs[0].shape = vec![257, 30],
             "batch_too_large",
             Some("inputs[0].shape[0]"),
         ),

@@ -42,7 +42,7 @@ fn a_stream_of_flagged_inputs_raises_the_alarm_once() {
     assert_eq!(sample(&metrics, "asepsis_flag_rate_promised"), Some(0.05));
     assert_eq!(sample(&metrics, "asepsis_flag_rate_alarm"), Some(1.0));
     assert_eq!(sample(&metrics, "asepsis_flag_rate_alarms_total"), Some(1.0));
-    assert!(metrics.contains("# TYPE asepsis_flag_rate_alarms counter"), "{metrics}");
+    assert!(metrics.contains("# TYPE asepsis_flag_rate_alarms_total counter"), "{metrics}");
     assert!(metrics.contains("asepsis_flag_rate_alarm{model=\"wdbc\",version=\"1\"} 0"), "{metrics}");
     // On record while it runs, and not only when it stops.
     until("an alarm on record", || {
