@@ -14,7 +14,6 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
-    clippy::cast_precision_loss,
     reason = "a benchmark"
 )]
 

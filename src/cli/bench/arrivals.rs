@@ -71,9 +71,11 @@ mod tests {
         let moments = schedule(Arrivals::Poisson, 1000.0, SECOND * 40, 7);
         // 40,000 expected, with a standard deviation of 200.
         assert!(moments.len().abs_diff(40_000) < 800, "{}", moments.len());
-        let gaps: Vec<f64> = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        let gap = |pair: &[Duration]| pair[1].checked_sub(pair[0]).unwrap().as_secs_f64();
+        let gaps: Vec<f64> = moments.windows(2).map(gap).collect();
+        let count = f64::from(u32::try_from(gaps.len()).unwrap());
+        let mean = gaps.iter().sum::<f64>() / count;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.03);
     }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// What one server is sent, and by whom: one element a call that may be under way.
 pub(super) struct Callers {
-    callers: Vec<Caller>,
+    each: Vec<Caller>,
     messages: Arc<[Framed]>,
     next: usize,
 }
@@ -35,7 +35,7 @@ pub(super) struct Block {
 impl Callers {
     /// `messages` are sent in turn, and must not be none.
     pub(super) fn new(callers: Vec<Caller>, messages: Arc<[Framed]>) -> Self {
-        Self { callers, messages, next: 0 }
+        Self { each: callers, messages, next: 0 }
     }
 
     /// Where the next caller begins in the messages.
@@ -49,7 +49,7 @@ impl Callers {
         let tally = Arc::new(Mutex::new(Tally::new().ok_or(io::ErrorKind::InvalidInput)?));
         let (cpu, started) = (clock::process_cpu(), clock::instant());
         let mut callers = JoinSet::new();
-        for caller in self.callers.clone() {
+        for caller in self.each.clone() {
             let from = self.step();
             let work = Work { caller, messages: Arc::clone(&self.messages), tally: Arc::clone(&tally) };
             callers.spawn(work.until(started + length, from));
@@ -63,8 +63,8 @@ impl Callers {
     pub(super) async fn open(&mut self, moments: &[Duration], patience: Duration) -> io::Result<Block> {
         let tally = Arc::new(Mutex::new(Tally::new().ok_or(io::ErrorKind::InvalidInput)?));
         let idle = Arc::new(Idle {
-            callers: Mutex::new(self.callers.iter().cloned().collect()),
-            free: Semaphore::new(self.callers.len()),
+            callers: Mutex::new(self.each.iter().cloned().collect()),
+            free: Semaphore::new(self.each.len()),
         });
         let timer = Timer::new()?;
         let (cpu, started) = (clock::process_cpu(), clock::instant());

@@ -77,12 +77,12 @@ pub(super) async fn measure(
                     let (Some(server), Some(side)) = (servers.get_mut(at), measured.get_mut(at)) else {
                         continue;
                     };
-                    side.note(block(plan, server, round).await?);
+                    side.note(&block(plan, server, round).await?);
                 }
                 Turn::Bare => {
                     let (Some(bare), Some(side)) = (bare.as_deref_mut(), of_bare.as_mut()) else { continue };
                     let (tally, elapsed) = bare.block(plan.block)?;
-                    side.note(load::Block { tally, elapsed, cpu: elapsed });
+                    side.note(&load::Block { tally, elapsed, cpu: elapsed });
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Measured {
         Some(Self { all: Tally::new()?, blocks: Vec::new(), elapsed: Duration::ZERO, cpu: Duration::ZERO })
     }
 
-    fn note(&mut self, block: load::Block) {
+    fn note(&mut self, block: &load::Block) {
         self.all.add(&block.tally);
         self.elapsed = self.elapsed.saturating_add(block.elapsed);
         self.cpu = self.cpu.saturating_add(block.cpu);
@@ -184,7 +184,7 @@ mod tests {
     fn a_block_without_an_answer_has_no_figures_and_is_kept() {
         let mut side = Measured::new().unwrap();
         let second = Duration::from_secs(1);
-        side.note(load::Block { tally: Tally::new().unwrap(), elapsed: second, cpu: second / 2 });
+        side.note(&load::Block { tally: Tally::new().unwrap(), elapsed: second, cpu: second / 2 });
         let wanted = result::Block { calls: 0, p50_us: 0.0, p99_us: 0.0, throughput_per_s: 0.0 };
         assert_eq!(side.blocks, [wanted]);
         assert_eq!((side.throughput(), side.cpu_share()), (0.0, 0.5));

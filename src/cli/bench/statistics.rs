@@ -114,7 +114,7 @@ fn normal(x: f64) -> f64 {
 fn normal_quantile(p: f64) -> f64 {
     let (mut low, mut high) = (-9.0, 9.0);
     for _ in 0..60 {
-        let middle = (low + high) / 2.0;
+        let middle = f64::midpoint(low, high);
         if normal(middle) < p {
             low = middle;
         } else {

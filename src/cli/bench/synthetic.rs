@@ -69,7 +69,7 @@ impl Distribution {
         match datatype {
             Datatype::Bytes => None,
             Datatype::Bool => {
-                Some(Data::Bool(drawn.into_iter().map(|value| value >= (low + high) / 2.0).collect()))
+                Some(Data::Bool(drawn.into_iter().map(|value| value >= f64::midpoint(low, high)).collect()))
             }
             Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 => {
                 cast(Data::Fp64(drawn), datatype)

@@ -24,10 +24,8 @@ fn file(name: &str, shape: &[usize]) -> (tempfile::TempDir, std::path::PathBuf) 
 }
 
 fn values(requests: &Requests, at: usize) -> Vec<f32> {
-    match requests.tensors[at][0].1.data() {
-        Data::Fp32(values) => values.clone(),
-        _ => panic!("not FP32"),
-    }
+    let Data::Fp32(values) = requests.tensors[at][0].1.data() else { panic!("not FP32") };
+    values.clone()
 }
 
 #[test]
