@@ -253,7 +253,6 @@ impl Call {
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
-            let p_value = |verdict: &Verdict| verdict.evidence().map(|evidence| evidence.p_value());
             observation.p_value = p_value(&verdict);
             if judgement.rows().len() > 1 {
                 observation.row_p_values = judgement.rows().iter().filter_map(p_value).collect();
@@ -262,6 +261,11 @@ impl Call {
             observation.shadowed = verdict.shadowed();
         });
     }
+}
+
+/// Of a verdict by evidence.
+fn p_value(verdict: &Verdict) -> Option<f64> {
+    verdict.evidence().map(|evidence| evidence.p_value())
 }
 
 /// How the rows that evidence could judge fared; `None` without a promise, or without such rows.
