@@ -146,7 +146,8 @@ def test_a_trace_is_found_from_the_latency_of_its_request(prometheus):
 
 
 def test_in_ordinary_operation_no_alert_fires_and_an_emergency_fires_its_own(prometheus):
-    firing = 'ALERTS{alertstate="firing"}'
+    # The sidecar in shadow mode was sent little but attacks: it says so (the next test).
+    firing = 'ALERTS{alertstate="firing",alertname!="AsepsisFlagRateAlarm"}'
     assert prometheus.query(firing) == []
     sidecar = prometheus.sidecar
     stated = (("asepsis-emergency", "system-failure"),)
@@ -155,3 +156,9 @@ def test_in_ordinary_operation_no_alert_fires_and_an_emergency_fires_its_own(pro
     (alert,) = prometheus.until(firing)
     assert alert["metric"]["alertname"] == "AsepsisEmergencyAccessOpen"
     assert alert["metric"]["instance"] == sidecar.admin
+
+
+def test_a_model_that_is_sent_little_but_attacks_fires_the_alarm_on_its_promise(prometheus):
+    (alert,) = prometheus.until('ALERTS{alertstate="firing",alertname="AsepsisFlagRateAlarm"}')
+    assert alert["metric"]["model"] == "wdbc"
+    assert alert["metric"]["instance"] != prometheus.sidecar.admin
