@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod bench;
 pub mod calibrate;
 pub mod certs;
 pub mod check;
@@ -63,6 +64,8 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Say how often clean rows are let through and attacked ones noticed.
     Evaluate(evaluate::Args),
+    /// Measure how fast a server answers, and whether it is slower than another or than it was.
+    Bench(Box<bench::Args>),
     /// Explain what the access policy decides, or find what in it is probably not meant.
     #[command(subcommand)]
     Access(access::Command),
@@ -129,6 +132,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Image(command) => image::run(command, out),
         Command::Calibrate(args) => calibrate::run(args, out),
         Command::Evaluate(args) => evaluate::run(args, out),
+        Command::Bench(args) => bench::run(args, out),
         Command::Access(command) => access::run(command, out),
         Command::Audit(command) => audit::run(command, out),
     }

@@ -38,6 +38,14 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// The time that all threads of this process have computed.
+#[must_use]
+pub fn process_cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = Duration::from_secs(u64::try_from(spent.tv_sec).unwrap_or(0));
+    seconds.saturating_add(Duration::from_nanos(u64::try_from(spent.tv_nsec).unwrap_or(0)))
+}
+
 /// The moment after which nobody waits for the answer any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);

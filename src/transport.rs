@@ -9,6 +9,7 @@ pub mod jwks;
 pub mod listener;
 pub mod meter;
 pub mod operations;
+pub mod raw;
 pub mod status;
 pub mod tls;
 pub mod workload;

@@ -11,7 +11,8 @@ const LINES_MAX: usize = 400;
 
 /// Crates behind which there is foreign code or a wire, and the only places that may name them.
 const BOXED: &[(&str, &[&str])] = &[
-    ("ort", &["inference/ort.rs"]),
+    ("ort", &["inference/ort.rs", "inference/ort/"]),
+    ("h2", &["transport/"]),
     ("tonic", &["transport/", "transport.rs", "inference/upstream.rs"]),
     ("rustls", &["transport/tls.rs", "transport/tls/", "secret/", "inference/upstream.rs"]),
     ("tokio_rustls", &["transport/tls.rs", "transport/tls/"]),

@@ -1,7 +1,9 @@
-//! ONNX Runtime: the one file that speaks to it.
+//! ONNX Runtime: the one place that speaks to it.
 //!
 //! The library is opened once, from an absolute path, after its bytes match the pinned SHA-256. Models come
 //! from memory, so that what was checked is what runs; external data are refused before they get here.
+
+pub mod bare;
 
 use super::interrupt::{Interrupt, Stop};
 use super::{Backend, Batch, InferenceError, Outputs};

@@ -18,12 +18,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
 /// Room for a whole tensor in flight without waiting for a window update.
-const WINDOW: u32 = 4 << 20;
+pub(super) const WINDOW: u32 = 4 << 20;
 /// A tensor of a megabyte travels in one frame.
-const FRAME_MAX: u32 = 1 << 20;
+pub(super) const FRAME_MAX: u32 = 1 << 20;
 /// No answer of ours is larger.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name in a development certificate.
 const LOCAL_NAME: &str = "localhost";
 
@@ -46,7 +46,7 @@ pub enum Target {
 
 impl Target {
     /// The name that the server's certificate must carry.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Tcp { host, .. } if !is_loopback(host) => host,
             Self::Tcp { .. } | Self::Unix(_) => LOCAL_NAME,
@@ -54,7 +54,7 @@ impl Target {
     }
 
     /// The `:authority` that the server sees.
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         match self {
             Self::Tcp { .. } => self.to_string(),
             Self::Unix(_) => LOCAL_NAME.to_owned(),
@@ -233,12 +233,13 @@ impl Operator {
     }
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
-async fn open(target: Target, tls: Option<ClientTls>) -> Result<TokioIo<Box<dyn Io>>, BoxError> {
+/// A connected socket, behind TLS where it is asked for.
+pub(super) async fn open(target: Target, tls: Option<ClientTls>) -> Result<TokioIo<Box<dyn Io>>, BoxError> {
     let socket: Box<dyn Io> = match &target {
         Target::Tcp { host, port } => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
@@ -253,7 +254,7 @@ async fn open(target: Target, tls: Option<ClientTls>) -> Result<TokioIo<Box<dyn 
 
 /// What a status means to the caller: the server's word, or a connection that broke.
 fn ended(status: &tonic::Status) -> Outcome {
-    let name = NAMES.get(status.code() as usize).copied().unwrap_or("UNKNOWN");
+    let name = name_of(status.code() as usize);
     // Only a status that came over the wire has no cause on our side.
     if let Some(source) = status.source() {
         return Outcome::Transport(transport(status.message(), source));
@@ -280,7 +281,7 @@ fn broken(error: &tonic::transport::Error) -> TransportError {
 }
 
 /// The alert somewhere in a chain of causes, or the chain in words.
-fn transport(summary: &str, error: &(dyn Error + 'static)) -> TransportError {
+pub(super) fn transport(summary: &str, error: &(dyn Error + 'static)) -> TransportError {
     let mut words = Vec::from_iter((!summary.is_empty()).then(|| summary.to_owned()));
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -294,6 +295,11 @@ fn transport(summary: &str, error: &(dyn Error + 'static)) -> TransportError {
         cause = error.source();
     }
     TransportError::Broken(words.join(": "))
+}
+
+/// The name of a `google.rpc.Code`.
+pub(super) fn name_of(code: usize) -> &'static str {
+    NAMES.get(code).copied().unwrap_or("UNKNOWN")
 }
 
 /// Names of `google.rpc.Code`, by number.

@@ -16,6 +16,7 @@ mod access;
 mod agent;
 mod answers;
 mod audit;
+mod bench;
 mod bytes;
 mod datatypes;
 mod door;
