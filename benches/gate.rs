@@ -2,9 +2,8 @@
 //!
 //! Same build: two sidecars, each a new process for every run, asked for `digits`. A quarter slower: two servers over
 //! the sidecar's own transport, mutual TLS and HTTP/2, of which one computes for a quarter of the other's median latency
-//! longer before it answers. `cargo bench --bench gate`; GATE_SAME and GATE_SLOWER are how many runs (20 and 10; what
-//! docs/SPECIFICATION.md says was measured with 200 and 100), GATE_OPTIONS the options of each, GATE_RECORD a file to which
-//! the blocks of every run go, a line each.
+//! longer before it answers. `cargo bench --bench gate`; GATE_SAME and GATE_SLOWER are how many runs (20 and 10),
+//! GATE_OPTIONS the options of each, GATE_RECORD a file to which the blocks of every run go, a line each.
 #![expect(
     unreachable_pub,
     dead_code,

@@ -106,10 +106,10 @@ pub struct Args {
     #[arg(long, default_value_t = 200, value_name = "N")]
     warmup_calls: u64,
     /// Blocks of each server; they are measured in turn.
-    #[arg(long, default_value_t = 20, value_parser = settings::count, value_name = "N")]
+    #[arg(long, default_value_t = 40, value_parser = settings::count, value_name = "N")]
     repetitions: usize,
     /// Length of a block.
-    #[arg(long, default_value = "500ms", value_parser = settings::duration)]
+    #[arg(long, default_value = "250ms", value_parser = settings::duration)]
     block: Duration,
     /// How long an answer may take.
     #[arg(long, default_value = "30s", value_parser = settings::duration)]
@@ -121,7 +121,7 @@ pub struct Args {
     /// The ratio to --against or --baseline that is borne [default: 1.10, or 1.30 for a baseline].
     #[arg(long, value_parser = settings::positive, value_name = "RATIO")]
     max_regression: Option<f64>,
-    /// What it is held against [default: p50, p99 and throughput, where there are calls enough].
+    /// What it is held against: p50, p99, throughput [default: p50, and p99 where a block has calls enough].
     #[arg(long, value_delimiter = ',', value_name = "FIGURES")]
     gate: Vec<Figure>,
     /// Of the intervals, two-sided.

@@ -133,9 +133,11 @@ pub(super) fn plan(args: &Args, settings: &Settings) -> Plan {
 pub(super) fn rule(args: &Args) -> Rule {
     let gate =
         args.max_regression.unwrap_or(if args.baseline.is_some() { GATE_BASELINE } else { GATE_AGAINST });
-    let all = || vec![Figure::P50, Figure::P99, Figure::Throughput];
+    // A throughput is a mean, and one long pause of a busy machine moves it: up to 3 of 100 equal
+    // builds failed by it (docs/SPECIFICATION.md).
+    let usual = || vec![Figure::P50, Figure::P99];
     Rule {
-        figures: if args.gate.is_empty() { all() } else { args.gate.clone() },
+        figures: if args.gate.is_empty() { usual() } else { args.gate.clone() },
         is_strict: !args.gate.is_empty(),
         gate: Some(gate),
         chance: Chance { confidence: args.confidence, seed: args.seed },

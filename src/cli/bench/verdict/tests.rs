@@ -43,3 +43,32 @@ fn only_figures_of_the_gate_are_judged() {
     assert_eq!(verdicts, [Verdict::Unjudged, Verdict::Unjudged, Verdict::Failed]);
     assert!(found[0].ratio.is_some() && found[0].gate.is_none(), "told all the same");
 }
+
+/// Blocks of real runs, two sidecars of the same build each (tests/fixtures/bench/README.md).
+fn recorded() -> Vec<[Vec<Block>; 2]> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bench/same_build.json");
+    let runs: Vec<[Vec<(u64, f64, f64)>; 2]> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let block = |(calls, p50_us, p99_us)| Block { calls, p50_us, p99_us, throughput_per_s: 1.0 };
+    let blocks = |side: Vec<(u64, f64, f64)>| side.into_iter().map(block).collect();
+    runs.into_iter().map(|run| run.map(blocks)).collect()
+}
+
+/// Of `runs`, those that fail if the first of both had taken so many times as long.
+fn failing(runs: &[[Vec<Block>; 2]], times: f64) -> usize {
+    let fails = |[target, other]: &&[Vec<Block>; 2]| {
+        let slow = |b: &Block| Block { p50_us: b.p50_us * times, p99_us: b.p99_us * times, ..*b };
+        let target: Vec<Block> = target.iter().map(slow).collect();
+        against(&target, other, &rule()).iter().any(|c| c.verdict == Verdict::Failed)
+    };
+    runs.iter().filter(fails).count()
+}
+
+#[test]
+fn of_recorded_runs_the_same_build_passes_and_one_a_quarter_slower_fails() {
+    let runs = recorded();
+    assert!(runs.len() >= 100, "{}", runs.len());
+    let (same, slower) = (failing(&runs, 1.0), failing(&runs, 1.25));
+    assert!(same * 100 <= runs.len(), "{same} of {} runs of the same build fail", runs.len());
+    assert!(slower * 100 >= runs.len() * 95, "{slower} of {} runs that were slower fail", runs.len());
+}
