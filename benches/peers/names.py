@@ -6,7 +6,7 @@ TITLES = {
     "floor": "unchecked tonic + rustls + ort (the floor)",
     "asepsis": "**Asepsis**, everything on",
     "furnace": "furnace-server, own mTLS",
-    "triton": "Triton, own mTLS",
+    "triton": "Triton (its python backend), own mTLS",
     "kserve": "KServe, plaintext",
     "mlserver": "MLServer, plaintext",
 }
