@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod bench;
 pub mod calibrate;
+mod caller;
 pub mod certs;
 pub mod check;
 pub mod client;

@@ -23,8 +23,8 @@ mod timer;
 mod verdict;
 
 use super::Failure;
+use super::caller::Caller;
 use crate::clock::Now;
-use crate::transport::tls;
 use arrivals::Arrivals;
 use bare::Anchor;
 use inputs::{Ask, Requests, Wanted};
@@ -138,15 +138,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
-    /// The CA of the servers' certificates.
-    #[arg(long, default_value = "demo/pki/ca.pem", value_name = "FILE")]
-    ca: PathBuf,
-    /// The caller's certificate.
-    #[arg(long, default_value = "demo/pki/client.pem", value_name = "FILE")]
-    cert: PathBuf,
-    /// Its private key.
-    #[arg(long, default_value = "demo/pki/client.key", value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    caller: Caller,
     /// A header of every call, `NAME: VALUE`; a value `@FILE` stands in that file, where no process list shows it.
     #[arg(long = "header", value_parser = settings::header, value_name = "HEADER")]
     headers: Vec<(String, String)>,
@@ -187,12 +180,7 @@ fn at(path: &Path, error: &std::io::Error) -> Failure {
 
 async fn measure(args: &Args, load: result::Load, stored: Option<&Report>) -> Result<Report, Failure> {
     let urls: Vec<&Url> = std::iter::once(&args.target).chain(&args.against).collect();
-    let tls = if urls.iter().any(|url| url.is_tls) {
-        let tls = tls::client(&args.ca, Some((&args.cert, &args.key)));
-        Some(tls.map_err(|error| Failure::Configuration(error.to_string()))?)
-    } else {
-        None
-    };
+    let tls = if urls.iter().any(|url| url.is_tls) { Some(args.caller.tls()?) } else { None };
     let mut servers = Vec::with_capacity(urls.len());
     for url in urls {
         let tls = tls.clone().filter(|_| url.is_tls);

@@ -7,6 +7,7 @@ pub(super) mod in_process;
 mod over_grpc;
 
 use super::Failure;
+use super::caller::Caller;
 use super::sets::Set;
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,15 +36,8 @@ pub struct Args {
     /// Where the results go, as JSON.
     #[arg(long)]
     out: PathBuf,
-    /// The CA of the sidecar's certificate.
-    #[arg(long, default_value = "demo/pki/ca.pem", value_name = "FILE")]
-    ca: PathBuf,
-    /// The caller's certificate.
-    #[arg(long, default_value = "demo/pki/client.pem", value_name = "FILE")]
-    cert: PathBuf,
-    /// Its private key.
-    #[arg(long, default_value = "demo/pki/client.key", value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    caller: Caller,
     /// ONNX Runtime, for `--directory`.
     #[arg(long, default_value = ".onnxruntime/libonnxruntime.so.1.31.1")]
     library: PathBuf,

@@ -66,24 +66,16 @@ impl Default for Enabled {
 
 impl Default for Settings {
     fn default() -> Self {
-        let (on, off) = (Enabled { enabled: true }, Enabled { enabled: false });
+        let off = Enabled { enabled: false };
         Self {
-            confidence: on,
             entropy: off,
             max_softmax: off,
             energy: off,
-            residual: on,
-            grid: on,
-            flat: on,
-            mahalanobis: on,
-            table: on,
-            twin: on,
-            twin_margin: on,
-            consistency: on,
             divergence: off,
             loss: off,
             flips: off,
             nearest: off,
+            ..Self::all()
         }
     }
 }

@@ -48,11 +48,11 @@ class Prometheus:
         """The series of an expression, now."""
         return self.ask("query", query=expr)["result"]
 
-    def until(self, expr: str) -> list[dict]:
-        """As soon as there are any."""
+    def until(self, expr: str, holds=bool) -> list[dict]:
+        """As soon as there are any, or as something holds of them."""
         deadline = time.monotonic() + SECONDS
-        while not (found := self.query(expr)):
-            assert time.monotonic() < deadline, f"after {SECONDS} s there is nothing of {expr}"
+        while not holds(found := self.query(expr)):
+            assert time.monotonic() < deadline, f"after {SECONDS} s there is of {expr} but {found}"
             time.sleep(POLL_SECONDS)
         return found
 

@@ -69,7 +69,7 @@ def dicom(pixels: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **attributes
     encoding = {"is_implicit_VR": syntax == ImplicitVRLittleEndian, "is_little_endian": not big}
     dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), **encoding)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "MRN-4711", "19700101"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Mustermann^Erika", "MRN-48151623", "19700101"
     dataset.StudyInstanceUID, dataset.Modality, dataset.BodyPartExamined = "1.2.3.4.5", "DX", "CHEST"
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -140,7 +140,7 @@ def test_a_hostile_or_foreign_file_is_refused_by_a_message_that_names_it_and_no_
     assert "raw_input_contents[0][0]" in message and words in message.lower().replace("dicom", "DICOM").replace(
         "png", "PNG"
     ).replace("jpeg", "JPEG"), message
-    assert not any(secret in message for secret in ("Doe", "4711", "1970", "1.2.3.4.5", "FOOT"))
+    assert not any(secret in message for secret in ("Mustermann", "Erika", "48151623", "19700101", "1.2.3.4.5", "FOOT"))
 
 
 def test_only_the_contracts_formats_and_values_are_in_the_models_configuration(client):
@@ -175,7 +175,7 @@ def test_nothing_of_the_patient_is_in_the_log_or_the_audit(client, sidecar):
     written = [path for path in [*(sidecar.directory / "audit").glob("*.jsonl"), sidecar.directory / "serve.log"]]
     text = "".join(path.read_text() for path in written)
     assert '"study":"hmac:' in text
-    assert not any(secret in text for secret in ("Doe", "4711", "19700101", "1.2.3.4.5"))
+    assert not any(secret in text for secret in ("Mustermann", "Erika", "48151623", "19700101", "1.2.3.4.5"))
 
 
 # The numbers.

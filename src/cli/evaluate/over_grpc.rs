@@ -7,7 +7,6 @@ use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_metadata_response::TensorMetadata;
 use crate::proto::{ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse};
 use crate::transport::client::{Client, Outcome, Target};
-use crate::transport::tls;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -45,10 +44,9 @@ pub(super) async fn send(args: &Args, out: &mut dyn Write) -> Result<serde_json:
     let (Some(target), Some(model)) = (&args.target, &args.model) else {
         return Err(Failure::Usage("give --target and --model".into()));
     };
-    let tls = tls::client(&args.ca, Some((&args.cert, &args.key)));
-    let tls = tls.map_err(|error| Failure::Configuration(error.to_string()))?;
-    let mut client =
-        Client::connect(target, Some(tls)).await.map_err(|e| other(&format!("{target}: {e}")))?;
+    let mut client = Client::connect(target, Some(args.caller.tls()?))
+        .await
+        .map_err(|e| other(&format!("{target}: {e}")))?;
     let metadata = metadata(&mut client, model, &args.version).await?;
     let [input] = metadata.inputs.as_slice() else {
         return Err(other(&format!("{model} has several inputs; rows of one are in a file")));
