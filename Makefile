@@ -2,9 +2,11 @@
 
 asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
+# What the release is optimised for (docs/adr/0020); `make profile` makes it anew.
+pgo     := RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(CURDIR)/pgo/asepsis.profdata"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve client test check fuzz interop bench compare calibrate evaluate build fetch clean
+.PHONY: help demo serve client test check fuzz interop bench compare calibrate evaluate build profile fetch clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,7 +41,10 @@ interop: build ## published clients, a collector, an OpenID provider, Envoy and 
 	ASEPSIS_BINARY=$(asepsis) scripts/interop $(ARGS)
 
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
-	cargo bench --locked
+	$(pgo) cargo bench --locked
+
+profile: ## what the release is optimised for, measured anew: pgo/asepsis.profdata
+	scripts/profile
 
 compare: build ## other servers and proxies beside the release, into docs/PEERS.md and README (ARGS=--quick: to try it out)
 	ASEPSIS_BINARY=$(asepsis) scripts/compare-peers $(ARGS)
@@ -53,7 +58,7 @@ evaluate: build ## attacks against the release, into docs/EVALUATION.md; or MODE
 	ASEPSIS_BINARY=$(asepsis) scripts/evaluate $(and $(MODEL),--model $(MODEL)) $(and $(CLEAN),--clean $(CLEAN)) $(and $(QUICK),--quick)
 
 build: fetch ## the release binary
-	cargo build --release --locked
+	$(pgo) cargo build --release --locked
 
 fetch: ## ONNX Runtime, into .onnxruntime/
 	@scripts/prerequisites rust pip

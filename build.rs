@@ -24,7 +24,11 @@ fn ours(out: &Path, name: &str, (package, module): (&str, &str)) -> Result<(), B
     let messages = out.join("messages");
     std::fs::create_dir_all(&messages)?;
     // `Bytes` for raw tensors: a slice of the received frame, not a copy of it.
-    prost_build::Config::new().bytes(["."]).out_dir(&messages).compile_fds(descriptors.clone())?;
+    prost_build::Config::new()
+        .bytes(["."])
+        .btree_map(["."])
+        .out_dir(&messages)
+        .compile_fds(descriptors.clone())?;
 
     let services = out.join("services");
     std::fs::create_dir_all(&services)?;

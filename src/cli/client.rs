@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::proto::{InferParameter, ModelInferRequest};
     use crate::transport::client::Refused;
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     fn case(expected: Expected) -> Case {
         Case {
@@ -273,7 +273,7 @@ mod tests {
             raw.extend_from_slice(class.as_bytes());
         }
         Outcome::Answer(ModelInferResponse {
-            parameters: HashMap::from([
+            parameters: BTreeMap::from([
                 ("asepsis_action".to_owned(), text(action)),
                 ("asepsis_request_id".to_owned(), text("id")),
             ]),

@@ -9,7 +9,7 @@ use crate::proto::model_infer_request::InferInputTensor;
 use crate::proto::{InferParameter, ModelInferRequest};
 use crate::reason::Reason;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a request asks for besides its tensors.
@@ -155,7 +155,7 @@ fn labels(contract: &Contract, wanted: Vec<Wanted>, named: bool) -> Result<Vec<W
 
 fn classes(
     at: &str,
-    parameters: &HashMap<String, InferParameter>,
+    parameters: &BTreeMap<String, InferParameter>,
     spec: &OutputSpec,
 ) -> Result<Option<usize>, IntakeError> {
     let mut classes = None;

@@ -40,12 +40,20 @@ where
     type Decoder = BoundedDecoder<<ProstCodec<T, U> as Codec>::Decoder>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+        ProstCodec::<T, U>::raw_encoder(buffers())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        BoundedDecoder(ProstCodec::<T, U>::raw_decoder(BufferSettings::default()))
+        BoundedDecoder(ProstCodec::<T, U>::raw_decoder(buffers()))
     }
+}
+
+/// As large as the allocator hands out without a search: a tabular request and every answer but a large one fit, and
+/// what does not makes its buffer grow once, by the length that it announces.
+fn buffers() -> BufferSettings {
+    const INITIAL_BYTES: usize = 1024;
+    const YIELD_BYTES: usize = 32 << 10;
+    BufferSettings::new(INITIAL_BYTES, YIELD_BYTES)
 }
 
 /// A decoder that counts first.

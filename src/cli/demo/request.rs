@@ -4,7 +4,7 @@ use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferParameter, ModelInferRequest};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Rows of FP32 for the only input of a model, asking for the best class of each.
 #[must_use]
@@ -40,7 +40,7 @@ fn request(
         }],
         outputs: vec![InferRequestedOutputTensor {
             name: "probabilities".to_owned(),
-            parameters: HashMap::from([("classification".to_owned(), best)]),
+            parameters: BTreeMap::from([("classification".to_owned(), best)]),
         }],
         raw_input_contents: vec![contents],
         ..ModelInferRequest::default()

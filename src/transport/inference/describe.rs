@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::Statistics;
 use crate::tensor::Datatype;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,8 +101,8 @@ pub(super) fn config(
 }
 
 /// What the protocol has no field for: which files stand in for which input, and how they are prepared.
-fn parameters(contract: &Contract) -> HashMap<String, ModelParameter> {
-    let mut parameters = HashMap::new();
+fn parameters(contract: &Contract) -> BTreeMap<String, ModelParameter> {
+    let mut parameters = BTreeMap::new();
     let mut add =
         |name: String, string_value: String| parameters.insert(name, ModelParameter { string_value });
     for (input, image) in contract.inputs.iter().filter_map(|input| Some((input, input.image.as_ref()?))) {
@@ -177,7 +177,7 @@ pub(super) fn loadable(
     guard: &Guard,
     call: &mut Call,
     (repository, model): (&str, &str),
-    parameters: &HashMap<String, ModelRepositoryParameter>,
+    parameters: &BTreeMap<String, ModelRepositoryParameter>,
 ) -> Result<String, Refusal> {
     if !parameters.is_empty() {
         let problem = "models and configurations come from disk alone; send no parameters";
