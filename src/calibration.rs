@@ -17,6 +17,7 @@ pub mod resample;
 
 pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked};
 
+use crate::detection::vector::as_f64;
 use crate::detection::{Detector, Score};
 use promise::Promise;
 use reference::{Reference, quantile};
@@ -332,11 +333,6 @@ fn conformal_p(ascending: &[f64], score: f64) -> f64 {
     let smaller = ascending.partition_point(|reference| *reference < score);
     let at_least = ascending.len().saturating_sub(smaller);
     as_f64(at_least.saturating_add(1)) / as_f64(ascending.len().saturating_add(1))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of calibration rows are far below 2^53")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

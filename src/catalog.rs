@@ -7,6 +7,7 @@ mod twin;
 
 use crate::admission::rbac::{Grant, NO_MODEL};
 use crate::admission::{Admitted, Denial};
+use crate::contract::Contract;
 use crate::judgement::Served;
 use crate::reason::Reason;
 use arc_swap::ArcSwap;
@@ -33,19 +34,23 @@ pub struct Catalog {
 /// A version that was opened, and what its caller may have of it.
 pub type Opened = (Arc<Served>, Grant);
 
-/// Whether every baseline is there, and can answer what is asked of the version that names it.
+/// Whether the baseline of every version that is `concerned` is there, and can answer what is asked of it. An
+/// operator may have unloaded others: what falls back to those is referred to a clinician.
 ///
 /// # Errors
 /// The first that cannot.
-fn baselines(shelf: &Shelf) -> Result<(), LoadError> {
+fn baselines(shelf: &Shelf, concerned: impl Fn(&Contract) -> bool) -> Result<(), LoadError> {
     for served in shelf.values().flat_map(BTreeMap::values) {
         let contract = &served.contract;
+        if !concerned(contract) {
+            continue;
+        }
         let Some((name, version)) = contract.baseline() else { continue };
         let label = format!("{}/{}", contract.name, contract.version);
         let error = |problem: &str| LoadError::new(&label, format!("baseline {name}/{version} {problem}"));
         let number = version.parse().ok();
         let baseline = number.and_then(|number: u32| shelf.get(name)?.get(&number));
-        let baseline = baseline.ok_or_else(|| error("is not in the repository"))?;
+        let baseline = baseline.ok_or_else(|| error("is not served"))?;
         if let Some(problem) = baseline.contract.cannot_stand_in_for(contract) {
             return Err(error(problem));
         }
@@ -91,7 +96,7 @@ impl Catalog {
             }
         }
         if errors.is_empty() {
-            errors = baselines(&shelf).err().into_iter().collect();
+            errors = baselines(&shelf, |_| true).err().into_iter().collect();
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -197,7 +202,9 @@ impl Catalog {
         }
         let mut next = Shelf::clone(&self.shelf.load());
         next.insert(name.to_owned(), versions);
-        baselines(&next)?;
+        baselines(&next, |contract| {
+            contract.name == name || contract.baseline().is_some_and(|(baseline, _)| baseline == name)
+        })?;
         self.change(|shelf| *shelf = next);
         Ok(())
     }

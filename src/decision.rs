@@ -162,10 +162,11 @@ impl Verdict {
     }
 
     /// What is done when the baseline was to be asked, given its own verdict if there is one: its answer is given if
-    /// that is clean, and else the case is referred to a clinician. The evidence stays that on the first answer.
+    /// that is clean, and else the case is referred to a clinician. What the baseline's shadow mode alone allows is not
+    /// clean. The evidence stays that on the first answer.
     #[must_use]
     pub fn after(self, baseline: Option<Self>) -> Self {
-        let clean = baseline.is_some_and(|verdict| verdict.action == Action::Allowed);
+        let clean = baseline.is_some_and(|own| own.action == Action::Allowed && own.shadowed.is_none());
         Self { action: if clean { Action::FellBack } else { Action::Abstained }, ..self }
     }
 
@@ -331,6 +332,16 @@ mod tests {
         let verdict = judged(Policy { shadow: true, ..Policy::default() }, 0.001);
         assert_eq!((verdict.action(), verdict.shadowed()), (Action::Allowed, Some(Action::Withheld)));
         assert_eq!(verdict.detail(), "shadow:withheld:consistency");
+    }
+
+    #[test]
+    fn a_baseline_that_shadow_mode_alone_allows_is_not_clean() {
+        let first = judged(Policy { on_anomaly: OnAnomaly::FallBack, ..Policy::default() }, 0.001);
+        let shadow = Policy { shadow: true, ..Policy::default() };
+        let ends = [(shadow, 0.001), (shadow, 0.5), (Policy::default(), 0.001), (Policy::default(), 0.5)];
+        let ends = ends.map(|(policy, p)| first.after(Some(judged(policy, p))).action().as_str());
+        assert_eq!(ends, ["abstained", "fell_back", "abstained", "fell_back"]);
+        assert_eq!(first.after(None).action(), Action::Abstained);
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Guard {
         let deadline = call.deadline_with(asked.timeout);
         let input = self.decode(call, &served, received, deadline).await?;
         call.entry.studies(input.studies());
-        let spare = served.policy.may_fall_back().then(|| input.clone());
+        let spare = served.may_fall_back().then(|| input.clone());
         let votes = certify::Asked::read(call, &served, &input, asked.certify)?;
         let sample = self.choose(call, &served, &input);
         let judgement = self.judge(call, &served, input, deadline).await?;

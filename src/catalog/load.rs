@@ -117,6 +117,9 @@ impl Loader {
         let Files { model, twin, contract, labels, .. } = files;
         let (plan, detectors) = Detectors::plan(&contract, meant.detectors);
         let (early, late) = detectors.names();
+        if policy.per_class && !contract.outputs.iter().any(OutputSpec::predicts_a_class) {
+            return Err("policy.per_class: the model predicts no class".to_owned());
+        }
         let usage = Use { exit_share: policy.exit_share, per_class: policy.per_class };
         let calibrate = |artefact: &Artefact| Calibration::new(artefact, &early, &late, usage);
         let calibration = meant.artefact.as_ref().map(calibrate).transpose().map_err(|e| e.to_string())?;
@@ -230,6 +233,12 @@ impl Loader {
             }
             Err(error) => return Err(format!("{name}: {error}")),
         };
+        if artefact.site != self.site {
+            return Err(format!(
+                "{name} was made for the site {:?}; run `asepsis calibrate --site`",
+                artefact.site
+            ));
+        }
         artefact.fit.check(contract).map_err(|error| format!("{name}: {error}"))?;
         let detectors = detection::of(contract, self.detection, Some(&artefact.fit));
         if detectors.is_empty() {

@@ -75,7 +75,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let Made { served, artefact, clean, rows } = made;
     let path = args.model.join(load::calibration_file(&args.site));
     let json = serde_json::to_string(&artefact).map_err(|e| other(&e))?;
-    file::replace(&path, &json, 0o644)?;
+    // It holds embeddings of clean rows: no more public than they are.
+    file::replace(&path, &json, 0o640)?;
     let ranked = artefact.ranked.rows();
     let what = if args.recorded.is_some() { "recorded" } else { "clean" };
     writeln!(out, "{}: {} {what} rows, {ranked} of them rank the fused score", path.display(), rows.len())?;

@@ -63,6 +63,12 @@ impl OutputSpec {
         matches!(self.meaning, Some(Meaning::Probabilities | Meaning::Logits | Meaning::Labels))
     }
 
+    /// Whether a class can be read from a row of it.
+    #[must_use]
+    pub fn predicts_a_class(&self) -> bool {
+        matches!(self.meaning, Some(Meaning::Probabilities | Meaning::Logits)) && self.row_len() > 1
+    }
+
     pub(super) fn check(&self, at: &str) -> Result<(), ContractError> {
         check_shape(at, &self.shape)?;
         let readable = self.meaning.is_none() || self.datatype == Datatype::Fp32;

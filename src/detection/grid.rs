@@ -4,7 +4,7 @@
 //! It holds as long as images are sent as they were stored. One that was scaled by its sender is as far from
 //! whole levels as an attack, and an attack that was rounded to 8 bits is as near as any image.
 
-use super::planes::{Planes, perturbed};
+use super::planes::Planes;
 use super::vector::{as_f64, sum_of};
 use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
 use crate::contract::Contract;
@@ -20,7 +20,7 @@ impl Grid {
     /// For images of values in 0..1.
     #[must_use]
     pub fn of(contract: &Contract) -> Option<Self> {
-        let input = perturbed(contract)?;
+        let input = contract.inputs.get(contract.perturbed_input()?)?;
         let unit = input.minimum == Some(0.0) && input.maximum == Some(1.0);
         (unit && Planes::of(contract).is_some()).then_some(Self)
     }

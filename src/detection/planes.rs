@@ -1,7 +1,6 @@
 //! Is the input an image? What its detectors need to know of the contract.
 
-use crate::contract::{Contract, InputSpec};
-use crate::tensor::Datatype;
+use crate::contract::Contract;
 
 /// The smallest side of an image: that of a median's window.
 const SIDE_MIN: usize = 3;
@@ -21,7 +20,7 @@ impl Planes {
     /// `None` if the first FP32 input is no image: two dimensions beside the batch, each 3 or more.
     #[must_use]
     pub fn of(contract: &Contract) -> Option<Self> {
-        let input = perturbed(contract)?;
+        let input = contract.inputs.get(contract.perturbed_input()?)?;
         let (height, width) = input.plane().filter(|_| input.columns.is_empty())?;
         let range = match (input.minimum, input.maximum) {
             (Some(least), Some(most)) => most - least,
@@ -36,10 +35,4 @@ impl Planes {
         let area = self.height.checked_mul(self.width).filter(|area| *area > 0)?;
         (!row.is_empty() && row.len().is_multiple_of(area)).then(|| row.chunks_exact(area))
     }
-}
-
-/// The input that is perturbed: the first FP32 one.
-#[must_use]
-pub fn perturbed(contract: &Contract) -> Option<&InputSpec> {
-    contract.inputs.iter().find(|input| input.datatype == Datatype::Fp32)
 }

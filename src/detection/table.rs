@@ -2,7 +2,6 @@
 //! on the logarithms of the features: most measured quantities are skewed, and their errors are relative.
 
 use super::fit::gaussians::Gaussians;
-use super::planes::perturbed;
 use super::vector::as_f64;
 use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
 use crate::contract::{Column, Contract};
@@ -44,7 +43,7 @@ impl Scale {
     /// `None` if the first FP32 input has no `columns`.
     #[must_use]
     pub fn of(contract: &Contract) -> Option<Self> {
-        let input = perturbed(contract)?;
+        let input = contract.inputs.get(contract.perturbed_input()?)?;
         let columns: Vec<Range> = input.columns.iter().map(Range::of).collect();
         (!columns.is_empty()).then_some(Self { columns, gaps: input.accepts_nan })
     }

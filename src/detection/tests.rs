@@ -8,7 +8,7 @@ use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::{self, Secret};
 use crate::inference::{Backend, Batch, InferenceError, Outputs};
 use crate::intake::Input;
-use crate::tensor::{Data, Datatype, Tensor};
+use crate::tensor::{Data, Tensor};
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use std::collections::BTreeMap;
 
@@ -310,9 +310,4 @@ proptest::proptest! {
             proptest::prop_assert!(again[name].is_none_or(f64::is_finite), "{}", name);
         }
     }
-}
-
-#[test]
-fn the_perturbed_input_is_the_one_that_is_read() {
-    assert_eq!(planes::perturbed(&classes()).map(|input| input.datatype), Some(Datatype::Fp32));
 }

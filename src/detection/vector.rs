@@ -124,7 +124,7 @@ pub fn sum_of(values: &[f32], term: impl Fn(f32) -> f64) -> f64 {
 
 /// A count as a number: counts here are of rows and elements, far below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-pub(super) fn as_f64(count: usize) -> f64 {
+pub(crate) fn as_f64(count: usize) -> f64 {
     count as f64
 }
 

@@ -4,9 +4,10 @@ use super::{Call, Settled};
 use crate::admission::Content;
 use crate::audit::Outcome;
 use crate::decision::{Release, Verdict};
+use crate::inference::Outputs;
 use crate::intake::parameters::{Parameters, Wanted};
+use crate::judgement::Served;
 use crate::judgement::certify::{ALPHA, Certified};
-use crate::judgement::{Judgement, Served};
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_response::InferOutputTensor;
 use crate::proto::{InferParameter, ModelInferResponse};
@@ -33,7 +34,7 @@ impl Answer {
         call: &Call,
         id: &str,
     ) -> Result<Self, Refusal> {
-        let (verdict, judgement) = (settled.verdict(), settled.judgement());
+        let (verdict, own) = (settled.verdict(), settled.own());
         let mut response = ModelInferResponse {
             model_name: served.contract.name.clone(),
             model_version: served.contract.version.clone(),
@@ -42,7 +43,7 @@ impl Answer {
         };
         let content = call.content();
         for wanted in &asked.outputs {
-            let (output, bytes) = output(served, judgement, wanted, content)
+            let (output, bytes) = output(served, settled.outputs(), wanted, content)
                 .ok_or_else(|| Refusal::internal("an output is not what the contract says"))?;
             response.outputs.push(output);
             response.raw_output_contents.push(Bytes::from(bytes));
@@ -57,7 +58,7 @@ impl Answer {
         }
         if call.sees_action() {
             add("asepsis_action", ParameterChoice::StringParam(verdict.action().to_string()));
-            let rows: Vec<&str> = judgement.rows().iter().map(|row| row.action().as_str()).collect();
+            let rows: Vec<&str> = own.rows().iter().map(|row| row.action().as_str()).collect();
             add("asepsis_row_actions", ParameterChoice::StringParam(rows.join(",")));
             if let Some(baseline) = settled.baseline() {
                 add("asepsis_baseline", ParameterChoice::StringParam(baseline.to_owned()));
@@ -65,9 +66,9 @@ impl Answer {
         }
         if call.sees_evidence() {
             let p_value = |row: &Verdict| row.evidence().map_or(f64::NAN, |evidence| evidence.p_value());
-            let p_values: Vec<String> = judgement.rows().iter().map(|row| p_value(row).to_string()).collect();
+            let p_values: Vec<String> = own.rows().iter().map(|row| p_value(row).to_string()).collect();
             add("asepsis_p_values", ParameterChoice::StringParam(p_values.join(",")));
-            add("asepsis_rows_run", ParameterChoice::Int64Param(whole(judgement.rows_run())));
+            add("asepsis_rows_run", ParameterChoice::Int64Param(whole(settled.rows_run())));
         }
         if let Some(votes) = settled.certified() {
             add_votes(votes, &mut add);
@@ -114,12 +115,11 @@ fn whole(count: usize) -> i64 {
 
 fn output(
     served: &Served,
-    judgement: &Judgement,
+    outputs: &Outputs,
     wanted: &Wanted,
     content: Content,
 ) -> Option<(InferOutputTensor, Vec<u8>)> {
     let spec = served.contract.outputs.get(wanted.index)?;
-    let outputs = judgement.outputs();
     let mut described = InferOutputTensor { name: spec.name.clone(), ..InferOutputTensor::default() };
     let Some(classes) = wanted.classes else {
         spec.datatype.as_str().clone_into(&mut described.datatype);

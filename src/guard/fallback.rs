@@ -3,6 +3,7 @@
 use super::{Call, Guard};
 use crate::clock::Deadline;
 use crate::decision::{Release, Verdict};
+use crate::inference::Outputs;
 use crate::intake::Input;
 use crate::judgement::certify::Certified;
 use crate::judgement::{Judgement, Served};
@@ -11,19 +12,38 @@ use crate::refusal::Refusal;
 /// What is to be done with a request, and with whose answer.
 #[derive(Debug)]
 pub struct Settled {
-    judgement: Judgement,
+    /// Of the model's own answer.
+    own: Judgement,
     verdict: Verdict,
     release: Option<Release>,
-    baseline: Option<String>,
+    /// `NAME/VERSION` of the baseline that was asked instead, and the judgement of its answer.
+    baseline: Option<(String, Judgement)>,
     /// The certified votes of its rows, where they were asked for.
     pub(super) certified: Option<Vec<Option<Certified>>>,
 }
 
 impl Settled {
-    /// The judgement of the answer that is given, or kept back.
+    fn alone(own: Judgement, verdict: Verdict, release: Option<Release>) -> Self {
+        Self { own, verdict, release, baseline: None, certified: None }
+    }
+
+    /// What the model itself was judged to be: evidence and row actions are on it, whoever answers.
     #[must_use]
-    pub fn judgement(&self) -> &Judgement {
-        &self.judgement
+    pub fn own(&self) -> &Judgement {
+        &self.own
+    }
+
+    /// The answer that is given, or kept back.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        self.baseline.as_ref().map_or(&self.own, |(_, judgement)| judgement).outputs()
+    }
+
+    /// Rows that were run for it, copies and those of the baseline included.
+    #[must_use]
+    pub fn rows_run(&self) -> usize {
+        let second = self.baseline.as_ref().map_or(0, |(_, judgement)| judgement.rows_run());
+        self.own.rows_run().saturating_add(second)
     }
 
     /// What is done with the request, and on what evidence.
@@ -32,10 +52,10 @@ impl Settled {
         self.verdict
     }
 
-    /// `NAME/VERSION` of the baseline, if the answer is its.
+    /// `NAME/VERSION` of the baseline that was asked, if it was.
     #[must_use]
     pub fn baseline(&self) -> Option<&str> {
-        self.baseline.as_deref()
+        self.baseline.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// The certified vote of each row, if it was asked for; of a row that is not certified `None`.
@@ -70,22 +90,10 @@ impl Guard {
         call.judged(served, &judgement);
         let verdict = judgement.verdict();
         if !verdict.falls_back() {
-            return Ok(Settled {
-                judgement,
-                verdict,
-                release: verdict.release(),
-                baseline: None,
-                certified: None,
-            });
+            return Ok(Settled::alone(judgement, verdict, verdict.release()));
         }
         let (Some(baseline), Some(input)) = (self.catalog.baseline(served), spare) else {
-            return Ok(Settled {
-                judgement,
-                verdict: verdict.after(None),
-                release: None,
-                baseline: None,
-                certified: None,
-            });
+            return Ok(Settled::alone(judgement, verdict.after(None), None));
         };
         call.settle(served, baseline.estimate(input.rows()));
         call.entry.observe(|observation| observation.baseline_from = Some(observation.stages.len()));
@@ -93,7 +101,7 @@ impl Guard {
         call.ran(&second);
         let verdict = verdict.after(Some(second.verdict()));
         let release = if verdict.falls_back() { second.verdict().release() } else { None };
-        let baseline = served.contract.baseline.clone();
-        Ok(Settled { judgement: second, verdict, release, baseline, certified: None })
+        let name = served.contract.baseline.clone().unwrap_or_default();
+        Ok(Settled { own: judgement, verdict, release, baseline: Some((name, second)), certified: None })
     }
 }

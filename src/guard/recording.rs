@@ -21,8 +21,9 @@ impl Guard {
         let (recorder, model, secret) = (Arc::clone(recorder), Arc::clone(served), self.secret.clone());
         let now = Now::read();
         let deadline = Deadline::after(now, self.timeout);
+        let estimate = served.estimate(sample.rows());
         let keep = move || recorder.keep(&model, sample, &secret, now);
-        let Ok(kept) = self.pool.run(Priority::Batch, served.estimate(1), deadline, keep) else { return };
+        let Ok(kept) = self.pool.run(Priority::Batch, estimate, deadline, keep) else { return };
         // The job is begun only as long as somebody waits for it.
         drop(tokio::spawn(async move { drop(kept.await) }));
     }

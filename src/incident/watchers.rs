@@ -99,7 +99,8 @@ impl Observer for Watchers {
         }
         let (model, version) = (&closed.record.model, &closed.record.version);
         let mut watched = self.lock();
-        let Some(alarm) = watched.of(model, version, judged, &self.settings).observe(judged) else { return };
+        let known = watched.of(model, version, judged, &self.settings);
+        let Some(alarm) = known.and_then(|known| known.observe(judged)) else { return };
         let (model, version) = (model.clone(), version.clone());
         tracing::warn!(model, version, %alarm, "FLAG RATE: more rows are flagged than calibration promised");
         watched.raised.push(Raised { model, version, alarm, at: closed.observation.opened });
@@ -109,13 +110,23 @@ impl Observer for Watchers {
 impl Watched {
     /// What is known of a version. A new calibration begins anew; rows of requests that were under way when it came
     /// may begin it once more, before it has seen many.
-    fn of(&mut self, model: &str, version: &str, judged: &Judged, settings: &Settings) -> &mut OfVersion {
-        let versions = self.models.entry(model.to_owned()).or_default();
-        let found = versions.entry(version.to_owned()).or_insert_with(|| OfVersion::new(judged, settings, 0));
-        if found.promised != judged.promised {
+    fn of(
+        &mut self,
+        model: &str,
+        version: &str,
+        judged: &Judged,
+        settings: &Settings,
+    ) -> Option<&mut OfVersion> {
+        // Known ones are found by what they are called; only a new one is written down.
+        if !self.models.get(model).is_some_and(|versions| versions.contains_key(version)) {
+            let versions = self.models.entry(model.to_owned()).or_default();
+            versions.insert(version.to_owned(), OfVersion::new(judged, settings, 0));
+        }
+        let found = self.models.get_mut(model)?.get_mut(version)?;
+        if !Arc::ptr_eq(&found.promised, &judged.promised) && found.promised != judged.promised {
             *found = OfVersion::new(judged, settings, found.alarms);
         }
-        found
+        Some(found)
     }
 }
 

@@ -12,7 +12,6 @@ pub mod round;
 pub mod shift;
 
 use crate::contract::{Contract, InputSpec, PerturbationSpec};
-use crate::tensor::Datatype;
 use aws_lc_rs::hmac;
 
 /// One way to make a copy of a row.
@@ -33,8 +32,8 @@ pub trait Perturbation: Send + Sync {
 /// The perturbations a contract declares, in order. Each changes the first FP32 input.
 #[must_use]
 pub fn of(contract: &Contract) -> Vec<Box<dyn Perturbation>> {
-    let first = contract.inputs.iter().enumerate().find(|(_, spec)| spec.datatype == Datatype::Fp32);
-    let Some((input, spec)) = first else { return Vec::new() };
+    let perturbed = contract.perturbed_input().and_then(|input| Some((input, contract.inputs.get(input)?)));
+    let Some((input, spec)) = perturbed else { return Vec::new() };
     let (columns, plane, range) = (&spec.columns, spec.plane(), range(spec));
     let built = contract.perturbations.iter().map(|wanted| -> Box<dyn Perturbation> {
         match *wanted {

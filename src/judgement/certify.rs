@@ -7,6 +7,7 @@
 use super::Served;
 use crate::calibration::{beta, normal};
 use crate::contract::Meaning;
+use crate::detection::vector;
 use crate::inference::interrupt::Interrupt;
 use crate::inference::perturbation::noise::Noise;
 use crate::inference::perturbation::{self, Perturbation, Secret};
@@ -87,7 +88,7 @@ impl Voters {
         let mut counts = vec![0_u64; self.classes];
         for nth in 0..wanted.len() {
             // A copy without a finite best class is a vote for nobody, which can only make the bound smaller.
-            let class = outputs.copy(self.output, 0, nth).and_then(best);
+            let class = outputs.copy(self.output, 0, nth).and_then(voted);
             if let Some(count) = class.and_then(|class| counts.get_mut(class)) {
                 *count = count.saturating_add(1);
             }
@@ -121,14 +122,9 @@ fn lower_bound(votes: u64, asked: u64) -> f64 {
     beta::quantile(ALPHA, votes, others + 1.0)
 }
 
-/// The class of the largest value, if all are finite; of equal ones the first.
-fn best(values: &[f32]) -> Option<usize> {
-    if !values.iter().all(|value| value.is_finite()) {
-        return None;
-    }
-    let mut order = values.iter().copied().enumerate();
-    let first = order.next()?;
-    Some(order.fold(first, |best, other| if other.1 > best.1 { other } else { best }).0)
+/// The class of the largest value, if all are finite.
+fn voted(values: &[f32]) -> Option<usize> {
+    values.iter().all(|value| value.is_finite()).then(|| vector::class(values))?
 }
 
 #[cfg(test)]
@@ -171,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_vote_without_a_best_class_is_for_nobody() {
-        assert_eq!(best(&[0.1, 0.7, 0.2]), Some(1));
-        assert_eq!(best(&[0.5, 0.5]), Some(0));
-        assert_eq!((best(&[0.5, f32::NAN]), best(&[f32::INFINITY, 0.0]), best(&[])), (None, None, None));
+        assert_eq!(voted(&[0.1, 0.7, 0.2]), Some(1));
+        assert_eq!(voted(&[0.5, 0.5]), Some(0));
+        assert_eq!((voted(&[0.5, f32::NAN]), voted(&[f32::INFINITY, 0.0]), voted(&[])), (None, None, None));
         assert_eq!([1, 10, 995, 1000, 50_000].map(selecting), [1, 1, 100, 100, 100]);
     }
 }

@@ -48,6 +48,14 @@ pub struct Recorder {
 /// Rows that were chosen of a request.
 pub struct Sample(Input);
 
+impl Sample {
+    /// How many.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.0.rows()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self { directory: None, share: 0.01, rows_max: 10_000 }
@@ -106,7 +114,9 @@ impl Recorder {
         let Some(promised) = &served.promised else { return };
         // What cannot be run or measured now cannot be judged either, and is none of what a calibration ranks.
         let Ok(measured) = measure(served, sample.0, secret) else { return };
-        let rows: Vec<Measured> = measured.into_iter().filter_map(Result::ok).collect();
+        // Nor can JSON hold what is infinite.
+        let finite = |row: &Measured| row.scores.iter().all(|(_, score)| score.value().is_finite());
+        let rows: Vec<Measured> = measured.into_iter().filter_map(Result::ok).filter(finite).collect();
         let name = file_name(served, promised);
         let mut open = lock(&self.open);
         if self.has_ended(&name) {

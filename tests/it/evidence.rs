@@ -221,5 +221,21 @@ fn a_baseline_that_is_not_there_keeps_the_model_from_being_served() {
     });
     config.policy.stale = Stale::Flag;
     let refused = App::start(&config).err().unwrap().to_string();
-    assert!(refused.contains("baseline safe/1 is not in the repository"), "{refused}");
+    assert!(refused.contains("baseline safe/1 is not served"), "{refused}");
+}
+
+#[test]
+fn ranks_of_classes_are_not_promised_of_a_model_that_predicts_none() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut config = crate::sidecar::config(directory.path());
+    sees_evidence(&mut config);
+    let version = own_copy(&mut config, "digits");
+    rewrite(&version.join("contract.toml"), |text| {
+        text.replace("meaning = \"probabilities\"\n", "meaning = \"labels\"\n")
+            .replace("meaning = \"logits\"\n", "")
+    });
+    config.policy.stale = Stale::Flag;
+    config.policy.per_class = true;
+    let refused = App::start(&config).err().unwrap().to_string();
+    assert!(refused.contains("policy.per_class: the model predicts no class"), "{refused}");
 }

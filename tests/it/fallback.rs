@@ -14,6 +14,7 @@ const SEES: &str = r#"
 members = ["spiffe://asepsis.dev/client"]
 permissions = [{ rpcs = ["*"], models = ["*"] }]
 sees_action = true
+sees_evidence = true
 "#;
 
 const BASELINE: &str = "pneumonia-baseline";
@@ -51,10 +52,18 @@ async fn ask(
     }
 }
 
+/// Nearly every row is anomalous there.
+const STRICT: (Option<f64>, Option<f64>) = (Some(0.98), Some(0.99));
+
 #[test]
-fn what_the_baseline_finds_anomalous_too_is_referred_to_a_clinician() {
-    // Nearly every row is anomalous there.
-    let strict = Override { alpha: Some(0.98), alpha_flag: Some(0.99), ..Override::default() };
+fn what_the_baseline_finds_anomalous_too_is_referred_to_a_clinician_in_its_shadow_mode_as_well() {
+    for shadow in [false, true] {
+        let (alpha, alpha_flag) = STRICT;
+        refers(Override { alpha, alpha_flag, shadow: Some(shadow), ..Override::default() });
+    }
+}
+
+fn refers(strict: Override) {
     let sidecar = Sidecar::start_under(SEES, falling_back(strict));
     let ends: Vec<String> = block_on(async {
         let mut client = sidecar.client("client").await;
@@ -89,6 +98,10 @@ fn a_flagged_request_gets_the_answer_that_the_baseline_gives_and_is_told_so() {
             assert_eq!(bytes, of_baseline.unwrap().0, "bit by bit the baseline's");
             assert_eq!(response.model_name, "pneumonia");
             assert_eq!(text(&response, "asepsis_baseline").as_deref(), Some("pneumonia-baseline/1"));
+            // What was judged is the model's own answer, whoever gives one.
+            assert_eq!(text(&response, "asepsis_row_actions").as_deref(), Some("fell_back"));
+            let p_value: f64 = text(&response, "asepsis_p_values").unwrap().parse().unwrap();
+            assert!(p_value <= 0.05, "{p_value}");
             fell_back += 1;
         }
         let clean = ask(&mut client, "pneumonia", &samples("pneumonia").clean[0]).await.1.unwrap().1;

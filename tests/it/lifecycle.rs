@@ -90,6 +90,23 @@ fn an_unloaded_model_is_not_there_until_it_is_loaded_again() {
 }
 
 #[test]
+fn a_baseline_that_is_unloaded_keeps_no_other_model_from_being_loaded() {
+    let sidecar = Sidecar::start();
+    block_on(async {
+        let mut client = sidecar.client("client").await;
+        let load = |name: &str| RepositoryModelLoadRequest { model_name: name.into(), ..Default::default() };
+        let model_name = "pneumonia-baseline".to_owned();
+        let unload = RepositoryModelUnloadRequest { model_name, ..Default::default() };
+        client.inner().repository_model_unload(unload).await.unwrap();
+        client.inner().repository_model_load(load("wdbc")).await.unwrap();
+        let refused = client.inner().repository_model_load(load("pneumonia")).await.unwrap_err();
+        assert!(refused.message().contains("pneumonia-baseline/1 is not served"), "{refused}");
+        client.inner().repository_model_load(load("pneumonia-baseline")).await.unwrap();
+        client.inner().repository_model_load(load("pneumonia")).await.unwrap();
+    });
+}
+
+#[test]
 fn a_model_sent_inline_is_refused() {
     let sidecar = Sidecar::start();
     block_on(async {

@@ -147,6 +147,14 @@ fn what_a_site_sent_becomes_its_calibration_and_serves() {
     });
     drop(sidecar);
 
+    // Under another name it is the calibration of no site.
+    std::fs::copy(model.join("calibration-ward.json"), model.join("calibration-other.json")).unwrap();
+    let mut config = crate::sidecar::config(home.path());
+    config.models.repository.clone_from(&repository);
+    config.models.site = "other".into();
+    let refused = asepsis::app::App::start(&config).err().unwrap().to_string();
+    assert!(refused.contains("calibration-other.json was made for the site \"ward\""), "{refused}");
+
     // Another calibration has taken the place of the one that the rows were measured by.
     let base = model.join("calibration.json");
     let other = std::fs::read_to_string(&base).unwrap().replacen("\"created\":", "\"created\": ", 1);
