@@ -88,7 +88,9 @@ mod tests {
             } else if let Some((name, row)) = table.zip(line.strip_prefix("| `")) {
                 let cell = row.split(" | ").next().unwrap_or_default();
                 told.extend(
-                    cell.split(['`', ' ']).filter(|key| !key.is_empty()).map(|key| format!("[{name}] {key}")),
+                    cell.split(['`', ' ', ','])
+                        .filter(|key| !key.is_empty())
+                        .map(|key| format!("[{name}] {key}")),
                 );
             } else {
                 table = None;
