@@ -95,6 +95,8 @@ fn a_vote_is_certified_beside_the_answer_and_the_answer_is_as_without_it() {
     let sidecar = Sidecar::start_under(ROLES, |config| {
         declared(config);
         config.policy.shadow = true;
+        // Copies beside every row.
+        config.policy.constant_depth = true;
     });
     block_on(async {
         let mut client = sidecar.client("client").await;
