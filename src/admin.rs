@@ -23,6 +23,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -130,7 +131,7 @@ async fn converse<S: AdminState + ?Sized>(
     place: OwnedSemaphorePermit,
     patience: Patience,
 ) {
-    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    let local = stream.peer_addr().is_ok_and(|peer| is_this_machine(peer.ip()));
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(answer(&request, state, local).await) }
@@ -148,6 +149,15 @@ async fn converse<S: AdminState + ?Sized>(
         Err(_) => tracing::debug!("a connection to the admin port took too long"),
     }
     drop(place);
+}
+
+/// Whether a peer of that address is on this machine: 127.0.0.1 or ::1, and no other of 127.0.0.0/8, from which proxies
+/// in the same network namespace hand on what comes from elsewhere (Istio's sidecar from 127.0.0.6).
+fn is_this_machine(peer: IpAddr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => address == Ipv4Addr::LOCALHOST,
+        IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST,
+    }
 }
 
 /// `local` is a request from this machine.

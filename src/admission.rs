@@ -27,7 +27,6 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Why the door stays shut.
@@ -146,7 +145,7 @@ impl Admission {
     /// Calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.gauge().load(Ordering::Relaxed)
+        self.in_flight.count()
     }
 
     /// The policy in force.

@@ -145,7 +145,7 @@ impl App {
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let ledger = Arc::new(FileLedger::open(&config.audit).map_err(StartError::one)?);
         let in_flight = InFlight::new(config.limits.in_flight_max);
-        let telemetry = Telemetry::start(&config.telemetry(), in_flight.gauge(), admin.handle());
+        let telemetry = Telemetry::start(&config.telemetry(), admin.handle());
         let telemetry = Arc::new(telemetry.map_err(StartError::one)?);
         let recent = config.console.enabled.then(|| Arc::new(Recent::new(now)));
         let mut observers = vec![Arc::clone(&telemetry) as Arc<dyn Observer>];

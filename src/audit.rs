@@ -17,11 +17,11 @@ use crate::admission::Rpc;
 use crate::calibration::promise::Promised;
 use crate::clock::Now;
 pub use crate::reason::StageTime;
-use crate::reason::{Action, Reason, Status};
+use crate::reason::{Action, Reason, Stage, Status};
 use crate::trace::{RequestId, TraceParent};
 use pseudonym::Pseudonyms;
 use std::sync::Arc;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use tally::{Tally, Turned};
 
 /// What the ledger keeps of one request.
@@ -128,13 +128,15 @@ pub struct Observation {
     pub closed: Instant,
     /// The stages that happened, in order of their end.
     pub stages: Vec<StageTime>,
-    /// How many of them had ended when the baseline was asked; those behind are of its runs.
+    /// How many of them had ended when the baseline was asked; those behind are of its runs, but for the answer's.
     pub baseline_from: Option<usize>,
     /// The caller's place in a distributed trace.
     pub parent: Option<TraceParent>,
     /// Client rows judged.
     pub rows: usize,
-    /// Rows the model ran, copies included.
+    /// Perturbed rows that ran beside them for the model's own judgement.
+    pub copies: usize,
+    /// All rows that were run: client rows, copies, those of the baseline and those of certified votes.
     pub rows_run: usize,
     /// The smallest p-value of the request's rows, if it was judged.
     pub p_value: Option<f64>,
@@ -148,6 +150,21 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// From the arrival of the request to the end of its entry.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.closed.saturating_duration_since(self.opened.monotonic)
+    }
+
+    /// The stages of the request and of its model's own runs, without those of the baseline.
+    pub fn own_stages(&self) -> impl Iterator<Item = &StageTime> {
+        let baseline_from = self.baseline_from.unwrap_or(usize::MAX);
+        let own = move |(place, measured): &(usize, &StageTime)| {
+            *place < baseline_from || measured.stage == Stage::Respond
+        };
+        self.stages.iter().enumerate().filter(own).map(|(_, measured)| measured)
+    }
+
     /// The p-value of each row that was judged and measured.
     #[must_use]
     pub fn p_values(&self) -> &[f64] {
@@ -303,7 +320,7 @@ impl Auditor {
     }
 
     /// Keeps the record. Of those whom nobody knows, the first of a peer and minute is written as it is and the
-    /// others are counted: whoever has no credential cannot flood the ledger.
+    /// others are counted: whoever has no credential cannot flood the ledger. The entry is left as it was.
     fn keep(&self, closed: &mut ClosedEntry) -> Result<(), LedgerError> {
         let (record, peer) = (&mut closed.record, &closed.observation.peer);
         if !matches!(record.reason, Reason::NoCredential | Reason::BadCredential | Reason::GroupsOverage) {
@@ -312,8 +329,12 @@ impl Auditor {
         if !self.tally.first(peer, record.reason) {
             return Ok(());
         }
-        record.detail = format!("peer={peer} {}", record.detail);
-        self.ledger.append(record)
+        // Where a call came from points at a person: that is for the ledger alone, and not for who observes.
+        let plain = std::mem::take(&mut record.detail);
+        record.detail = format!("peer={peer} {plain}");
+        let kept = self.ledger.append(record);
+        record.detail = plain;
+        kept
     }
 
     fn close(&self, closed: &mut ClosedEntry) -> Result<(), LedgerError> {
@@ -330,3 +351,6 @@ impl Auditor {
         kept
     }
 }
+
+#[cfg(test)]
+mod tests;

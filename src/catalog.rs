@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use arc_swap::ArcSwap;
 pub use load::{LoadError, Loader};
 pub use repository::{Repository, VersionPath};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -29,6 +29,8 @@ pub struct Catalog {
     changing: Mutex<()>,
     /// Counts changes, for those who watch.
     changes: watch::Sender<u64>,
+    /// Models whose last load failed, and which nobody has unloaded since.
+    failed: Mutex<BTreeSet<String>>,
 }
 
 /// A version that was opened, and what its caller may have of it.
@@ -83,11 +85,18 @@ impl Catalog {
     ///
     /// # Errors
     /// Every version that cannot be served, each with its reason: a repository with one bad model does not
-    /// start, because nobody would notice the gap.
+    /// start, because nobody would notice the gap. Nor does a policy of a model that is not there.
     pub fn start(repository: Repository, loader: Loader) -> Result<Self, Vec<LoadError>> {
         let mut shelf = Shelf::new();
         let mut errors = Vec::new();
-        for path in repository.versions().map_err(|error| vec![error])? {
+        let versions = repository.versions().map_err(|error| vec![error])?;
+        // A policy of a name that is mistyped would leave the model that was meant under another one.
+        let there = |name: &String| versions.iter().any(|path| path.name == *name);
+        let unknown = loader.policies.keys().filter(|name| !there(name));
+        errors.extend(unknown.map(|name| {
+            LoadError::new(name, "[models.policy] names it, and it is not in the repository".into())
+        }));
+        for path in versions {
             match loader.load(&path) {
                 Ok(served) => {
                     shelf.entry(path.name).or_default().insert(path.version, Arc::new(served));
@@ -103,7 +112,8 @@ impl Catalog {
         }
         let shelf = ArcSwap::from_pointee(shelf);
         let changes = watch::Sender::new(0);
-        Ok(Self { repository, loader, shelf, changing: Mutex::new(()), changes })
+        let failed = Mutex::default();
+        Ok(Self { repository, loader, shelf, changing: Mutex::new(()), changes, failed })
     }
 
     /// The version asked for, or the newest when `version` is empty, if this caller may ask it.
@@ -181,6 +191,17 @@ impl Catalog {
         list.collect()
     }
 
+    /// Versions on disk that were to be loaded and are not served, because the last load of their model failed.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(String, u32)> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if failed.is_empty() {
+            return Vec::new();
+        }
+        let missing = self.list().into_iter().filter(|listed| !listed.ready && failed.contains(&listed.name));
+        missing.map(|listed| (listed.name, listed.version)).collect()
+    }
+
     /// Whether any model is served; unloading the last one makes the server not ready.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -193,6 +214,21 @@ impl Catalog {
     /// The first version that cannot be served; then nothing has changed.
     pub fn load(&self, name: &str) -> Result<(), LoadError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.with_all_of(name);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_ok() {
+            failed.remove(name)
+        } else {
+            failed.insert(name.to_owned())
+        };
+        drop(failed);
+        let next = next?;
+        self.change(|shelf| *shelf = next);
+        Ok(())
+    }
+
+    /// The shelf with every version of a model that is on disk.
+    fn with_all_of(&self, name: &str) -> Result<Shelf, LoadError> {
         let mut versions = BTreeMap::new();
         for path in self.repository.versions()?.into_iter().filter(|path| path.name == name) {
             versions.insert(path.version, Arc::new(self.loader.load(&path)?));
@@ -205,13 +241,13 @@ impl Catalog {
         baselines(&next, |contract| {
             contract.name == name || contract.baseline().is_some_and(|(baseline, _)| baseline == name)
         })?;
-        self.change(|shelf| *shelf = next);
-        Ok(())
+        Ok(next)
     }
 
     /// Serves no version of a model any more; requests under way finish.
     pub fn unload(&self, name: &str) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.change(|shelf| shelf.get_mut(name).map(BTreeMap::clear));
     }
 

@@ -3,7 +3,7 @@
 //! Audit, metrics, spans and `ErrorInfo` all take their words from here, so that they can never disagree.
 
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -182,6 +182,14 @@ pub struct StageTime {
     pub from: Instant,
     /// Its end.
     pub to: Instant,
+}
+
+impl StageTime {
+    /// How long it took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.to.saturating_duration_since(self.from)
+    }
 }
 
 words! {

@@ -32,7 +32,6 @@ use requests::RequestLog;
 use sampling::Sampling;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::Handle;
 
 /// What is told, and where.
@@ -67,25 +66,16 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts counting; exports spans on `runtime` if an endpoint is set. `in_flight` is read at each scrape.
+    /// Starts counting; exports spans on `runtime` if an endpoint is set.
     ///
     /// # Errors
     /// The endpoint cannot be one, or the system gives no thread.
-    pub fn start(
-        settings: &Settings,
-        in_flight: Arc<AtomicUsize>,
-        runtime: &Handle,
-    ) -> Result<Self, TelemetryError> {
+    pub fn start(settings: &Settings, runtime: &Handle) -> Result<Self, TelemetryError> {
         let statistics = Arc::default();
         let metrics = Metrics::new(settings.metrics, &statistics);
         let counts = metrics.counts();
         let requests = RequestLog::start(settings.logged, counts.log_lines_dropped.clone())?;
         let exporter = Exporter::start(&settings.otlp, counts, runtime)?;
-        let read = move || {
-            let count = u32::try_from(in_flight.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-            Sample::alone(f64::from(count))
-        };
-        metrics.gauge("in_flight", "Calls in flight", read);
         Ok(Self { metrics, statistics, sampling: Sampling::of(&settings.otlp), exporter, requests })
     }
 

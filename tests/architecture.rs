@@ -163,8 +163,35 @@ fn unsafe_code_is_forbidden_for_the_whole_crate() {
     assert!(manifest.contains("overflow-checks = true"));
 }
 
+/// The names of metrics that this code registers, without the prefix.
+fn metrics(code: &str) -> Vec<&str> {
+    let calls = ["gauge(", "counter(", "register(", "register_with_unit("];
+    let after = calls.iter().flat_map(|call| code.split(call).skip(1));
+    after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()).collect()
+}
+
+#[test]
+fn every_metric_stands_in_the_manual() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let rows: Vec<&str> = manual.lines().filter(|line| line.starts_with("| `asepsis_")).collect();
+    let files = files();
+    let code: Vec<String> = files.values().map(|text| code(text)).collect();
+    let names: Vec<&str> = code.iter().flat_map(|code| metrics(code)).collect();
+    assert!(names.len() > 25, "{names:?}");
+    let missing: Vec<_> = names
+        .into_iter()
+        .filter(|name| {
+            let known = ["", "_total", "_seconds", "_info"].map(|end| format!("| `asepsis_{name}{end}` |"));
+            !rows.iter().any(|row| known.iter().any(|start| row.starts_with(start)))
+        })
+        .collect();
+    assert!(missing.is_empty(), "not in the table of docs/OPERATIONS.md: {missing:?}");
+}
+
 #[test]
 fn the_test_itself_would_notice() {
+    assert_eq!(metrics("t.gauge(\n  \"a_b\",\n \"help\"); r.register_with_unit(\"c\", x)"), ["a_b", "c"]);
     assert!(names_root("use ort::Session;", "ort"));
     assert!(names_root("let x = ort::init();", "ort"));
     assert!(!names_root("crate::inference::ort::load()", "ort"));

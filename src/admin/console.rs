@@ -91,6 +91,8 @@ pub struct View {
     pub queue: (usize, usize),
     /// When a record of the audit log survives the machine.
     pub durability: Durability,
+    /// Age of the oldest record that is not yet on the disk; zero when all are.
+    pub audit_lag: Duration,
     /// Certificates and revocation lists in service.
     pub certificates: Vec<CertificateStatus>,
     /// What is read anew.
@@ -162,13 +164,12 @@ struct Made {
 }
 
 impl Console {
-    /// Shows what `look` sees. `None` if it is switched off.
+    /// Shows what `look` sees, to those whom the settings let in.
     #[must_use]
-    pub fn new(settings: &Settings, look: impl Fn(Now) -> View + Send + Sync + 'static) -> Option<Self> {
+    pub fn new(settings: &Settings, look: impl Fn(Now) -> View + Send + Sync + 'static) -> Self {
         let hosts = settings.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let policy = page::content_security_policy();
-        let console = Self { hosts, look: Box::new(look), made: Mutex::default(), policy };
-        settings.enabled.then_some(console)
+        Self { hosts, look: Box::new(look), made: Mutex::default(), policy }
     }
 
     /// The Content-Security-Policy of its pages.

@@ -192,7 +192,7 @@ async fn a_shutdown_closes_the_port() {
 /// With a console of a sidecar to which nothing has happened.
 async fn open_with_console() -> Port {
     let console = Console::new(&console::Settings::default(), console::tests::view);
-    open_with(State { console, ..State::default() }).await
+    open_with(State { console: Some(console), ..State::default() }).await
 }
 
 #[tokio::test]
@@ -249,4 +249,29 @@ async fn the_console_lets_a_browser_do_nothing_but_show_it() {
     let moved = port.look("GET", "/", "127.0.0.1").await;
     assert_status(&moved, 302);
     assert!(moved.contains("location: /console\r\n"), "{moved}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_of_the_same_pod_hands_on_is_not_this_machine() {
+    for (peer, local) in [
+        ("127.0.0.6", false),
+        ("127.0.0.2", false),
+        ("::ffff:127.0.0.6", false),
+        ("10.1.2.3", false),
+        ("::2", false),
+        ("127.0.0.1", true),
+        ("::ffff:127.0.0.1", true),
+        ("::1", true),
+    ] {
+        assert_eq!(is_this_machine(peer.parse().unwrap()), local, "{peer}");
+    }
+    let port = open_with_console().await;
+    let by_proxy = tokio::net::TcpSocket::new_v4().unwrap();
+    by_proxy.bind("127.0.0.6:0".parse().unwrap()).unwrap();
+    let mut stream = by_proxy.connect(port.address).await.unwrap();
+    stream.write_all(b"GET /console HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_status(&answer, 403);
+    assert!(!answer.contains("Asepsis"), "{answer}");
 }

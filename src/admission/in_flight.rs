@@ -34,7 +34,7 @@ pub struct Slot {
 struct Counts {
     /// Calls of each class, the lowest in the lowest bits: one number, so that no two calls take one place.
     classes: AtomicU64,
-    all: Arc<AtomicUsize>,
+    all: AtomicUsize,
 }
 
 /// Of `max` places, those that a class and all classes below it may hold together, rounded up: half for
@@ -73,10 +73,10 @@ impl InFlight {
         Self { counts: Arc::default(), max: max.min(PLACES_MAX) }
     }
 
-    /// The live count, for the gauge.
+    /// How many there are now.
     #[must_use]
-    pub fn gauge(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.counts.all)
+    pub fn count(&self) -> usize {
+        self.counts.all.load(Ordering::Relaxed)
     }
 
     /// Places for a call of `account` that `role` admits. Of a principal there may be half of all calls, unless
@@ -178,12 +178,12 @@ mod tests {
                 .iter()
                 .flat_map(|(n, priority)| (0..*n).map(|_| in_flight.place(*priority).unwrap()))
                 .collect();
-            assert_eq!(in_flight.gauge().load(Ordering::Relaxed), slots.len());
+            assert_eq!(in_flight.count(), slots.len());
             let asked = in_flight.place(asks);
             assert_eq!(asked.is_ok(), expected, "{before:?} {asks:?}");
             drop((slots, asked));
             assert_eq!(in_flight.counts.classes.load(Ordering::Relaxed), 0);
-            assert_eq!(in_flight.gauge().load(Ordering::Relaxed), 0);
+            assert_eq!(in_flight.count(), 0);
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
                         if priority != Clinical {
                             most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         }
-                        assert!(in_flight.gauge().load(Ordering::Relaxed) <= 7);
+                        assert!(in_flight.count() <= 7);
                         std::thread::yield_now();
                         if priority != Clinical {
                             held.fetch_sub(1, Ordering::SeqCst);

@@ -77,6 +77,12 @@ impl Rpc {
         self.path().starts_with("/asepsis.v1.Operations/")
     }
 
+    /// Whether it asks a model for answers.
+    #[must_use]
+    pub fn infers(self) -> bool {
+        matches!(self, Self::ModelInfer | Self::ModelStreamInfer)
+    }
+
     /// Whether a call of it is about one model, or several, and about nothing else: whether it is allowed can
     /// be known only when its message has named them.
     #[must_use]

@@ -1,12 +1,12 @@
 //! What is the state of models, queue and audit log? Gauges, read at each scrape from whoever knows.
 
 use crate::audit::file::FileLedger;
+use crate::catalog::Catalog;
 use crate::clock;
 use crate::guard::Guard;
 use crate::judgement::Served;
 use crate::telemetry::{Sample, Telemetry};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Has them read. The guard holds telemetry, which must not hold it in turn.
@@ -18,26 +18,25 @@ pub(super) fn register(
 ) {
     let started = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     telemetry.gauge("start_time_seconds", "When the process started", move || Sample::alone(started));
+    let calls = Arc::downgrade(guard);
+    telemetry.gauge("in_flight", "Calls in flight", move || {
+        Sample::count(calls.upgrade().map_or(0, |guard| guard.admission.in_flight()))
+    });
     let queue = Arc::downgrade(guard);
     telemetry.gauge("queue_length", "Runs that wait for a compute thread", move || {
-        let waiting = queue.upgrade().map_or(0, |guard| guard.pool.waiting());
-        Sample::alone(f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)))
+        Sample::count(queue.upgrade().map_or(0, |guard| guard.pool.waiting()))
+    });
+    let catalog = Arc::downgrade(guard);
+    telemetry.gauge("model_ready", "Whether a version that is to be served is served", move || {
+        catalog.upgrade().map(|guard| ready(&guard.catalog)).unwrap_or_default()
     });
     let catalog = Arc::downgrade(guard);
     let served = move || catalog.upgrade().map(|guard| guard.catalog.served()).unwrap_or_default();
-    let (known, serving) = (Mutex::default(), served.clone());
-    telemetry.gauge("model_ready", "Whether a version that was served is served", move || {
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        ready(&mut known, &serving())
-    });
     let help = "When the calibration in use was made";
     telemetry.gauge("calibration_timestamp_seconds", help, move || {
         let made = |served: &Arc<Served>| {
             let made = served.calibration.as_ref()?.created();
-            Some(Sample {
-                labels: labels(&served.contract.name, &served.contract.version),
-                value: as_f64(made),
-            })
+            Some(Sample::of_version(&served.contract.name, &served.contract.version, as_f64(made)))
         };
         served().iter().filter_map(made).collect()
     });
@@ -49,29 +48,21 @@ pub(super) fn register(
     });
     let written = Arc::downgrade(ledger);
     telemetry.gauge("audit_writable", "Whether the audit log took the last record or probe", move || {
-        let writable = written.upgrade().is_some_and(|ledger| ledger.took_last());
-        Sample::alone(f64::from(u8::from(writable)))
+        Sample::holds(written.upgrade().is_some_and(|ledger| ledger.took_last()))
     });
 }
 
-/// Versions that were served at a scrape, and whether they still are: one that is gone says 0, not nothing. Bounded by
-/// what the repository ever held.
-fn ready(known: &mut BTreeMap<(String, String), bool>, served: &[Arc<Served>]) -> Vec<Sample> {
-    for ready in known.values_mut() {
-        *ready = false;
-    }
-    for served in served {
-        known.insert((served.contract.name.clone(), served.contract.version.clone()), true);
-    }
-    let sample = |((model, version), ready): (&(String, String), &bool)| Sample {
-        labels: labels(model, version),
-        value: f64::from(u8::from(*ready)),
-    };
-    known.iter().map(sample).collect()
-}
-
-fn labels(model: &str, version: &str) -> Vec<(&'static str, String)> {
-    vec![("model", model.to_owned()), ("version", version.to_owned())]
+/// 1 for each version that is served, 0 for each that a load failed to serve. One that was unloaded says nothing: it is
+/// not meant to be served.
+fn ready(catalog: &Catalog) -> Vec<Sample> {
+    let served = catalog.served();
+    let served = served.iter().map(|served| {
+        let contract = &served.contract;
+        Sample::of_version(&contract.name, &contract.version, 1.0)
+    });
+    let missing = catalog.missing();
+    let missing = missing.iter().map(|(model, version)| Sample::of_version(model, &version.to_string(), 0.0));
+    served.chain(missing).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds are exact for 285 million years")]

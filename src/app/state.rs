@@ -47,7 +47,7 @@ impl State {
         recent: Option<(Arc<Recent>, Arc<Upkeep>)>,
     ) -> Self {
         let seen = conditions.clone();
-        let console = recent.and_then(|(recent, upkeep)| {
+        let console = recent.map(|(recent, upkeep)| {
             let (in_flight_max, queue_max) = (config.limits.in_flight_max, config.limits.queue_max);
             let durability = config.audit.durability;
             Console::new(&config.console, move |now: Now| View {
@@ -62,6 +62,7 @@ impl State {
                 in_flight: (seen.guard.admission.in_flight(), in_flight_max),
                 queue: (seen.guard.pool.waiting(), queue_max),
                 durability,
+                audit_lag: seen.ledger.lag(now.monotonic),
                 certificates: upkeep.tls.iter().flat_map(|tls| tls.status()).collect(),
                 sources: upkeep.reloader.status(),
                 jwks: upkeep.jwt.as_ref().map(|jwt| jwt.status()),
@@ -110,6 +111,10 @@ fn serving(served: &Served, recent: &Recent) -> Model {
         site: calibration.site().to_owned(),
         p_values: calibration.clean_p_values(),
     });
+    let p_values = served
+        .promised
+        .as_ref()
+        .map(|promised| recent.p_values(&contract.name, &contract.version, &promised.calibration));
     Model {
         name: contract.name.clone(),
         version: contract.version.clone(),
@@ -122,7 +127,7 @@ fn serving(served: &Served, recent: &Recent) -> Model {
             calibration,
             has_twin: contract.twin.is_some(),
             baseline: contract.baseline.clone(),
-            p_values: recent.p_values(&contract.name, &contract.version),
+            p_values: p_values.unwrap_or_default(),
         }),
     }
 }

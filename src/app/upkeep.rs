@@ -66,14 +66,13 @@ impl Upkeep {
         }
         if let Some(jwt) = self.jwt.clone() {
             telemetry.gauge("jwks_keys", "Keys of the provider of tokens in use", move || {
-                let keys = u32::try_from(jwt.status().keys).unwrap_or(u32::MAX);
-                vec![Sample { labels: Vec::new(), value: f64::from(keys) }]
+                Sample::count(jwt.status().keys)
             });
         }
         if let Some(workload) = &self.workload {
             let status = workload.watch();
             telemetry.gauge("workload_api_connected", "Whether the SPIFFE agent answers", move || {
-                vec![Sample { labels: Vec::new(), value: f64::from(u8::from(status.borrow().connected)) }]
+                Sample::holds(status.borrow().connected)
             });
         }
         // What reloads tells telemetry, which must not hold it in turn.
@@ -89,9 +88,7 @@ impl Upkeep {
         });
         let guard = Arc::downgrade(&self.guard);
         telemetry.gauge("emergencies_open", "Roles that are assumed for an emergency", move || {
-            let open = guard.upgrade().map_or(0, |guard| guard.admission.emergencies_open(Now::read()));
-            let open = u32::try_from(open).unwrap_or(u32::MAX);
-            vec![Sample { labels: Vec::new(), value: f64::from(open) }]
+            Sample::count(guard.upgrade().map_or(0, |guard| guard.admission.emergencies_open(Now::read())))
         });
     }
 

@@ -60,8 +60,8 @@ fn of_each(
     move || {
         let served = guard.upgrade().map(|guard| guard.catalog.served()).unwrap_or_default();
         let sample = |served: &Arc<Served>| {
-            let (model, version) = (served.contract.name.clone(), served.contract.version.clone());
-            Some(Sample { labels: vec![("model", model), ("version", version)], value: value(served)? })
+            let contract = &served.contract;
+            Some(Sample::of_version(&contract.name, &contract.version, value(served)?))
         };
         served.iter().filter_map(sample).collect()
     }

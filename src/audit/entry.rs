@@ -45,6 +45,7 @@ impl Entry {
             baseline_from: None,
             parent: opening.parent.clone(),
             rows: 0,
+            copies: 0,
             rows_run: 0,
             p_value: None,
             row_p_values: Vec::new(),

@@ -24,13 +24,14 @@ use told::{Attacked, Judge};
 
 /// Arguments.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("data").args(["clean", "recorded"]).required(true)))]
 pub struct Args {
     /// The version's directory: models/NAME/VERSION.
     #[arg(long)]
     model: PathBuf,
     /// Clean data the model was not trained on, in random order: an npz with the array `clean` or `input` (and, if
     /// known, `label`, `site`, `modality`), or a directory of images (of a class where a subdirectory has its name).
-    #[arg(long, required_unless_present = "recorded", conflicts_with = "recorded")]
+    #[arg(long)]
     clean: Option<PathBuf>,
     /// A recording of production traffic (`models.record`) in place of clean data: what detectors have learnt stays as it
     /// was when it was recorded, and the scores are ranked anew.

@@ -27,6 +27,7 @@ pub fn schema() -> schemars::Schema {
 mod tests {
     use super::*;
     use serde_json::Value;
+    use std::collections::BTreeSet;
 
     /// Follows `$ref` to the definition it names.
     fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
@@ -52,6 +53,52 @@ mod tests {
         check(&schema, &schema, "");
         assert!(schema["properties"]["limits"].is_object());
         assert!(schema["properties"].get("places").is_none());
+    }
+
+    /// Every key that is no table, as `[table] key`; `NAME` stands for what a user calls a part.
+    fn keys(root: &Value, schema: &Value, path: &[&str], found: &mut BTreeSet<String>) {
+        let either =
+            schema["anyOf"].as_array().and_then(|any| any.iter().find(|one| one["$ref"].is_string()));
+        let schema = resolve(root, either.unwrap_or(schema));
+        let named = &schema["additionalProperties"];
+        if let Some(inner) = schema["properties"].as_object() {
+            for (key, inner) in inner {
+                keys(root, inner, &[path, &[key]].concat(), found);
+            }
+        } else if named["$ref"].is_string() {
+            keys(root, named, &[path, &["NAME"]].concat(), found);
+        } else if let Some((key, table)) = path.split_last() {
+            // Detectors have tables by the names in EVIDENCE, and those of models any key of `[policy]`.
+            let table =
+                if table.first() == Some(&"detection") { "detection.NAME".into() } else { table.join(".") };
+            if table != "models.policy.NAME" {
+                found.insert(format!("[{table}] {key}"));
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_stands_in_the_manual_under_its_table_and_no_other_does() {
+        let schema = serde_json::to_value(schema()).unwrap();
+        let (mut keys_of, mut told, mut table) = (BTreeSet::new(), BTreeSet::new(), None);
+        keys(&schema, &schema, &[], &mut keys_of);
+        for line in include_str!("../../docs/OPERATIONS.md").lines() {
+            if let Some(begun) = line.strip_prefix("| **`[") {
+                table = begun.split_once(']').map(|(name, _)| name);
+            } else if let Some((name, row)) = table.zip(line.strip_prefix("| `")) {
+                let cell = row.split(" | ").next().unwrap_or_default();
+                told.extend(
+                    cell.split(['`', ' ', ','])
+                        .filter(|key| !key.is_empty())
+                        .map(|key| format!("[{name}] {key}")),
+                );
+            } else {
+                table = None;
+            }
+        }
+        assert!(keys_of.len() > 80, "{keys_of:?}");
+        let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
+        assert_eq!((only(&keys_of, &told), only(&told, &keys_of)), (Vec::new(), Vec::new()));
     }
 
     #[test]

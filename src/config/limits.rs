@@ -5,7 +5,6 @@ use crate::catalog::load::is_site;
 use crate::identity::certificate::{self, Certificate};
 use crate::identity::forwarded::Settings;
 use crate::identity::jwt::KeySource;
-use crate::telemetry::otlp::Protocol;
 use crate::transport::workload::Fallback;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -77,7 +76,9 @@ impl Config {
         if !is_site(&self.models.site) {
             report("models.site", &"up to 64 letters, digits, `-` and `_`");
         }
-        self.check_otlp(&mut report);
+        for (key, problem) in self.otlp.check().err().unwrap_or_default() {
+            report(&format!("otlp.{key}"), &problem);
+        }
         for problem in found.as_slice() {
             problems.push(problem.clone());
         }
@@ -263,28 +264,6 @@ impl Config {
                     );
                 }
             }
-        }
-    }
-
-    fn check_otlp(&self, report: &mut dyn FnMut(&str, &dyn Display)) {
-        let otlp = &self.otlp;
-        let scheme = |text: &String| text.parse::<http::Uri>().ok()?.scheme_str().map(str::to_owned);
-        let scheme = otlp.endpoint.as_ref().map(|endpoint| scheme(endpoint).unwrap_or_default());
-        if scheme.as_ref().is_some_and(|scheme| !otlp.protocol.takes(scheme)) {
-            let problem = match otlp.protocol {
-                Protocol::Grpc => {
-                    "a URL such as http://127.0.0.1:4317: plain HTTP/2, a mesh encrypts the way to it; \
-                     https with otlp.protocol = \"http\" alone"
-                }
-                Protocol::Http => "a URL such as http://127.0.0.1:4318 or https://collector.hospital.example",
-            };
-            report("otlp.endpoint", &problem);
-        }
-        if otlp.ca.is_some() && scheme.as_deref() != Some("https") {
-            report("otlp.ca", &"only where otlp.endpoint begins with https://");
-        }
-        if !(0.0..=1.0).contains(&otlp.sample_share) {
-            report("otlp.sample_share", &format!("{} is not between 0 and 1", otlp.sample_share));
         }
     }
 

@@ -253,6 +253,7 @@ impl Call {
         let verdict = judgement.verdict();
         self.entry.observe(|observation| {
             observation.rows = judgement.outputs().rows();
+            observation.copies = judgement.rows_run().saturating_sub(observation.rows);
             observation.p_value = p_value(&verdict);
             if judgement.rows().len() > 1 {
                 observation.row_p_values = judgement.rows().iter().filter_map(p_value).collect();

@@ -20,6 +20,24 @@ impl Sample {
     pub fn alone(value: f64) -> Vec<Self> {
         vec![Self { labels: Vec::new(), value }]
     }
+
+    /// The only value of a gauge without labels: how many there are.
+    #[must_use]
+    pub fn count(count: usize) -> Vec<Self> {
+        Self::alone(f64::from(u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    /// The only value of a gauge without labels: 1 where it holds, else 0.
+    #[must_use]
+    pub fn holds(holds: bool) -> Vec<Self> {
+        Self::alone(f64::from(u8::from(holds)))
+    }
+
+    /// The value of one version of a model.
+    #[must_use]
+    pub fn of_version(model: &str, version: &str, value: f64) -> Self {
+        Self { labels: vec![("model", model.to_owned()), ("version", version.to_owned())], value }
+    }
 }
 
 /// A gauge or a counter that is read when it is scraped.

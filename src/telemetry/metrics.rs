@@ -9,7 +9,7 @@ use super::histogram::{Histogram, SECONDS};
 use super::per_model::PerModel;
 use super::statistics::Statistics;
 use super::triton::TritonNames;
-use crate::audit::ClosedEntry;
+use crate::audit::{ClosedEntry, Observation};
 use crate::reason::{Action, Reason, Stage, StageTime};
 use crate::trace::Ids;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
@@ -66,15 +66,21 @@ pub(super) struct Counts {
     pub(super) log_lines_dropped: Counter,
 }
 
-/// The handles of one model version.
+/// The handles of one model version, or of what asks none.
 struct ModelMetrics {
     duration: Traced,
+    /// `None` of requests that name no version: nothing can run for them.
+    runs: Option<Runs>,
+    /// One place for each action and reason, filled when it is first counted.
+    requests: Vec<OnceLock<Counter>>,
+}
+
+/// What was run.
+struct Runs {
     inference: Histogram,
     rows: Counter,
     copies: Counter,
     request_copies: Histogram,
-    /// One place for each action and reason, filled when it is first counted.
-    requests: Vec<OnceLock<Counter>>,
 }
 
 /// A histogram whose buckets name the trace of the last request that was recorded of each.
@@ -203,7 +209,7 @@ impl Metrics {
         of_model.request(closed, recorded);
         for measured in &observation.stages {
             if let Some(histogram) = self.stages.get(measured.stage as usize) {
-                histogram.took(took(measured));
+                histogram.took(measured.took());
             }
         }
         if let Some(action) = observation.shadowed {
@@ -268,23 +274,25 @@ impl Metrics {
 
     fn of_model(&self, model: &str, version: &str) -> ModelMetrics {
         let labels = VersionLabels { model: model.to_owned(), version: version.to_owned() };
-        let outcomes = Action::ALL.len() * Reason::ALL.len();
-        ModelMetrics {
-            duration: self.durations.get_or_create_owned(&ModelLabel { model: model.to_owned() }),
+        let runs = || Runs {
             inference: self.inferences.get_or_create_owned(&labels),
             rows: self.rows.get_or_create_owned(&labels),
             copies: self.copies.get_or_create_owned(&labels),
             request_copies: self.request_copies.get_or_create_owned(&labels),
+        };
+        let outcomes = Action::ALL.len() * Reason::ALL.len();
+        ModelMetrics {
+            duration: self.durations.get_or_create_owned(&ModelLabel { model: model.to_owned() }),
+            runs: (!model.is_empty() && !version.is_empty()).then(runs),
             requests: std::iter::repeat_with(OnceLock::new).take(outcomes).collect(),
         }
     }
 }
 
 impl ModelMetrics {
-    /// How long a request took, and what was run for it.
+    /// How long a request took, and what its model ran.
     fn request(&self, closed: &ClosedEntry, recorded: bool) {
         let (record, observation) = (&closed.record, &closed.observation);
-        let whole_time = observation.closed.saturating_duration_since(observation.opened.monotonic);
         let (mut trace, mut moment) = (None, None);
         if recorded {
             let ids = Ids::of(record.request_id, observation.parent.as_ref());
@@ -292,14 +300,21 @@ impl ModelMetrics {
             // The encoder knows no time before the epoch.
             moment = Some(observation.opened.wall_at(observation.closed)).filter(|time| *time >= UNIX_EPOCH);
         }
-        self.duration.observe(whole_time.as_secs_f64(), trace, moment);
-        let own = observation.stages.iter().take(observation.baseline_from.unwrap_or(usize::MAX));
-        let runs = own.filter(|measured| measured.stage == Stage::Infer).map(took);
-        if let Some(inference) = runs.reduce(Duration::saturating_add) {
+        self.duration.observe(observation.took().as_secs_f64(), trace, moment);
+        if let Some(runs) = &self.runs {
+            runs.count(observation);
+        }
+    }
+}
+
+impl Runs {
+    fn count(&self, observation: &Observation) {
+        let inferences = observation.own_stages().filter(|measured| measured.stage == Stage::Infer);
+        if let Some(inference) = inferences.map(StageTime::took).reduce(Duration::saturating_add) {
             self.inference.took(inference);
         }
         if observation.rows > 0 {
-            let copies = whole(observation.rows_run.saturating_sub(observation.rows));
+            let copies = whole(observation.copies);
             self.rows.inc_by(whole(observation.rows));
             self.copies.inc_by(copies);
             self.request_copies.count(copies);
@@ -336,10 +351,6 @@ impl Counts {
 
 fn traced() -> Traced {
     Traced::new(SECONDS.into_iter())
-}
-
-fn took(measured: &StageTime) -> Duration {
-    measured.to.saturating_duration_since(measured.from)
 }
 
 fn whole(count: usize) -> u64 {

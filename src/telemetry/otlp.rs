@@ -77,6 +77,29 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// Each key to mend, below `otlp`, and why.
+    pub fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
+        let mut problems = Vec::new();
+        let uri = self.endpoint.as_ref().map(|endpoint| endpoint.parse::<http::Uri>().unwrap_or_default());
+        // A scheme is the same in whatever case (RFC 3986, section 3.1): here it is in lower case.
+        let scheme = uri.as_ref().map(|uri| uri.scheme_str().unwrap_or_default());
+        if scheme.is_some_and(|scheme| !self.protocol.takes(scheme)) {
+            problems.push(("endpoint", self.protocol.wants().to_owned()));
+        }
+        if self.ca.is_some() && scheme != Some("https") {
+            problems.push(("ca", "only where otlp.endpoint begins with https://".to_owned()));
+        }
+        if !(0.0..=1.0).contains(&self.sample_share) {
+            problems.push(("sample_share", format!("{} is not between 0 and 1", self.sample_share)));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
 /// How OTLP is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -90,11 +113,20 @@ pub enum Protocol {
 
 impl Protocol {
     /// Whether an endpoint may have that scheme.
-    #[must_use]
-    pub fn takes(self, scheme: &str) -> bool {
+    fn takes(self, scheme: &str) -> bool {
         match self {
             Self::Grpc => scheme == "http",
             Self::Http => matches!(scheme, "http" | "https"),
+        }
+    }
+
+    fn wants(self) -> &'static str {
+        match self {
+            Self::Grpc => {
+                "a URL such as http://127.0.0.1:4317: plain HTTP/2, a mesh encrypts the way to it; \
+                 https with otlp.protocol = \"http\" alone"
+            }
+            Self::Http => "a URL such as http://127.0.0.1:4318 or https://collector.hospital.example",
         }
     }
 }
@@ -102,9 +134,9 @@ impl Protocol {
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
-    /// Not an address of a collector.
-    #[error("otlp.endpoint: {0:?} is no URL of the protocol in otlp.protocol")]
-    Scheme(String),
+    /// A setting makes no sense.
+    #[error("otlp.{0}: {1}")]
+    Setting(&'static str, String),
     /// The address cannot be used.
     #[error("otlp.endpoint: {0}")]
     Endpoint(String),
@@ -130,9 +162,9 @@ impl Exporter {
         runtime: &Handle,
     ) -> Result<Option<Self>, OtlpError> {
         let Some(endpoint) = &settings.endpoint else { return Ok(None) };
-        let scheme = endpoint.split_once("://").map_or("", |(scheme, _)| scheme);
-        if !settings.protocol.takes(scheme) {
-            return Err(OtlpError::Scheme(endpoint.clone()));
+        if let Some((key, problem)) = settings.check().err().and_then(|problems| problems.into_iter().next())
+        {
+            return Err(OtlpError::Setting(key, problem));
         }
         // The channel starts its own tasks when it is built.
         let _inside = runtime.enter();

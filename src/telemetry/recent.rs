@@ -8,6 +8,7 @@ mod durations;
 mod p_values;
 mod slot;
 
+pub use p_values::MAX as P_VALUES_MAX;
 pub use slot::{Quantiles, SLOT_SECONDS, SLOTS, Series, Window};
 
 use super::per_model::PerModel;
@@ -87,30 +88,28 @@ impl Recent {
         newest_first(&self.refused)
     }
 
-    /// The p-values of the last rows that this model version judged, at most [`Recent::P_VALUES_MAX`], in no order.
+    /// The p-values of the last rows that this model version judged by this calibration, at most [`P_VALUES_MAX`], in
+    /// no order.
     #[must_use]
-    pub fn p_values(&self, model: &str, version: &str) -> Vec<f64> {
+    pub fn p_values(&self, model: &str, version: &str, calibration: &str) -> Vec<f64> {
         let kept = self.models.get(model, version);
-        kept.map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).all()).unwrap_or_default()
+        let of = |kept: &PValues| kept.of(calibration);
+        kept.map(|kept| of(&kept.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default()
     }
-
-    /// Rows of each model version whose p-values are kept.
-    pub const P_VALUES_MAX: usize = p_values::MAX;
 }
 
 impl Observer for Recent {
     fn observe(&self, closed: &ClosedEntry) {
         let (record, observation) = (&closed.record, &closed.observation);
-        let infers = matches!(record.rpc, Some(Rpc::ModelInfer | Rpc::ModelStreamInfer));
-        if !infers && record.action == Action::Allowed {
+        if !record.rpc.is_some_and(Rpc::infers) && record.action == Action::Allowed {
             // Probes and questions about models, which would drown the rest.
             return;
         }
         self.slots.count(closed);
-        let p_values = observation.p_values();
-        if !p_values.is_empty() {
+        if let Some(judged) = &observation.judged {
             let kept = self.models.get_or(&record.model, &record.version, Mutex::default);
-            kept.lock().unwrap_or_else(PoisonError::into_inner).extend(p_values);
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend(&judged.promised.calibration, observation.p_values());
         }
         match record.action {
             Action::Allowed if observation.shadowed.is_none() => {}
@@ -143,7 +142,7 @@ impl Kept {
         let (record, observation) = (&closed.record, &closed.observation);
         let mut stages: Vec<(Stage, Duration)> = Vec::with_capacity(Stage::ALL.len());
         for measured in &observation.stages {
-            let took = measured.to.saturating_duration_since(measured.from);
+            let took = measured.took();
             // A second run of the cascade, or of the baseline, is more of the same stage.
             match stages.iter_mut().find(|(stage, _)| *stage == measured.stage) {
                 Some((_, sum)) => *sum = sum.saturating_add(took),
@@ -161,7 +160,7 @@ impl Kept {
             action: record.action,
             shadowed: observation.shadowed,
             reason: record.reason,
-            took: observation.closed.saturating_duration_since(observation.opened.monotonic),
+            took: observation.took(),
             stages,
         }
     }

@@ -1,7 +1,8 @@
 //! Which requests leave a line in the log? Off, the noteworthy, or all: one line a closed entry, from a thread of its
 //! own, so that no request waits for whoever reads the log.
 //!
-//! The record is the audit log; these lines are for those who follow a trace through the logs of many services.
+//! The record is the audit log; these lines are for those who follow a trace through the logs of many services. Who
+//! asked, and what the caller named its request, stands in the audit log alone, under the same request id.
 
 use super::spans;
 use crate::audit::ClosedEntry;
@@ -96,15 +97,11 @@ fn line(closed: &ClosedEntry) {
     let (record, observation) = (&closed.record, &closed.observation);
     let parent = observation.parent.as_ref();
     let trace_id = format!("{:032x}", Ids::of(record.request_id, parent).trace_id);
-    let took = observation.closed.saturating_duration_since(observation.opened.monotonic);
     tracing::info!(
         target: TARGET,
         trace_id,
         span_id = spans::id(closed),
         request_id = %record.request_id,
-        client_id = record.client_id,
-        principal = record.principal,
-        workload = record.workload,
         role = record.role,
         rpc = record.rpc.map_or("", |rpc| rpc.as_str()),
         model = record.model,
@@ -117,7 +114,7 @@ fn line(closed: &ClosedEntry) {
         shadowed = observation.shadowed.map_or("", |action| action.as_str()),
         rows = observation.rows,
         rows_run = observation.rows_run,
-        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        duration_us = u64::try_from(observation.took().as_micros()).unwrap_or(u64::MAX),
         "request"
     );
 }
@@ -140,13 +137,15 @@ mod tests {
 
     #[test]
     fn a_line_says_what_the_closed_entry_says() {
-        let line = logged(&closed(Action::Refused, Reason::NonFinite));
+        let mut entry = closed(Action::Refused, Reason::NonFinite);
+        entry.record.workload = "spiffe://hospital/secret".to_owned();
+        let line = logged(&entry);
         for (key, value) in [
             ("message", "request"),
             ("target", TARGET),
             ("trace_id", "0123456789abcdef0123456789abcdee"),
             ("request_id", "0123456789abcdef0123456789abcdee"),
-            ("principal", "dns:ward"),
+            ("role", "clinician"),
             ("rpc", "ModelInfer"),
             ("model", "wdbc"),
             ("action", "refused"),
@@ -156,6 +155,11 @@ mod tests {
         ] {
             assert_eq!(line[key], value, "{key}");
         }
+        // Whoever reads logs is not told who called, and what the caller named its request: that may name a patient.
+        let text = line.to_string();
+        for word in ["client_id", "case-7", "principal", "dns:ward", "workload", "spiffe://hospital/secret"] {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
         assert_eq!((&line["duration_us"], &line["rows_run"]), (&10_000.into(), &8.into()));
     }
 
@@ -163,11 +167,11 @@ mod tests {
     #[test]
     fn whoever_chooses_its_name_writes_no_line_and_no_field() {
         let mut entry = closed(Action::Refused, Reason::BadCredential);
-        entry.record.principal =
+        entry.record.emergency =
             "mallory\"}\n{\"action\":\"allowed\",\u{1b}[2K\u{85}\u{2028}\u{202e}x".to_owned();
         entry.record.detail = "a".repeat(100_000);
         let line = logged(&entry);
-        assert_eq!(line["principal"], entry.record.principal);
+        assert_eq!(line["emergency"], entry.record.emergency);
         assert_eq!(line["action"], "refused");
         let detail = line["detail"].as_str().unwrap();
         assert!(detail.len() < 1_100 && detail.ends_with("[98976 bytes more]"), "{detail}");

@@ -42,7 +42,7 @@ impl Sampling {
         let observation = &closed.observation;
         closed.record.action != Action::Allowed
             || observation.shadowed.is_some()
-            || observation.closed.saturating_duration_since(observation.opened.monotonic) >= self.slow
+            || observation.took() >= self.slow
     }
 
     /// The same for every sampler that decides by the trace id alone.

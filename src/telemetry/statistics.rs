@@ -95,8 +95,7 @@ impl Statistics {
 
     pub(super) fn count(&self, closed: &ClosedEntry) {
         let record = &closed.record;
-        let infers = matches!(record.rpc, Some(Rpc::ModelInfer | Rpc::ModelStreamInfer));
-        if !infers || record.model.is_empty() {
+        if !record.rpc.is_some_and(Rpc::infers) || record.model.is_empty() {
             return;
         }
         let kept = self.0.get_or(&record.model, &record.version, Mutex::default);
@@ -113,10 +112,11 @@ impl ModelStatistics {
 
     fn count(&mut self, closed: &ClosedEntry) {
         let (record, observation) = (&closed.record, &closed.observation);
-        let took = observation.closed.saturating_duration_since(observation.opened.monotonic);
+        let took = observation.took();
         let arrived_ms = u64::try_from(record.time_us / 1_000).unwrap_or(0);
         self.last_inference_ms = self.last_inference_ms.max(arrived_ms);
-        let runs = observation.stages.iter().filter(|measured| measured.stage == Stage::Infer).count();
+        // The baseline's runs are none of this model.
+        let runs = observation.own_stages().filter(|measured| measured.stage == Stage::Infer).count();
         self.execution_count += u64::try_from(runs).unwrap_or(0);
         if !record.action.answers() {
             self.fail_count += 1;
@@ -129,8 +129,8 @@ impl ModelStatistics {
         self.success_count += 1;
         self.success_total += took;
         self.inference_count += u64::try_from(observation.rows).unwrap_or(0);
-        for measured in &observation.stages {
-            let took = measured.to.saturating_duration_since(measured.from);
+        for measured in observation.own_stages() {
+            let took = measured.took();
             match measured.stage {
                 Stage::Door | Stage::Open => {}
                 Stage::Queue => self.queue_total += took,

@@ -5,6 +5,7 @@ use crate::clock::Now;
 use crate::reason::{Action, Reason, Stage, StageTime, Status};
 use crate::trace::{RequestId, TraceParent};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// An entry of 10 ms with a decoding of 1 ms and a run of 2 ms.
@@ -36,6 +37,7 @@ pub(super) fn closed(action: Action, reason: Reason) -> ClosedEntry {
             baseline_from: None,
             parent: None,
             rows: 2,
+            copies: 6,
             rows_run: 8,
             p_value: None,
             row_p_values: Vec::new(),
@@ -72,8 +74,7 @@ impl std::io::Write for Kept {
 
 fn started(settings: &Settings) -> Telemetry {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let in_flight = Arc::new(AtomicUsize::new(3));
-    Telemetry::start(settings, in_flight, runtime.handle()).unwrap()
+    Telemetry::start(settings, runtime.handle()).unwrap()
 }
 
 fn quiet() -> Telemetry {
@@ -117,6 +118,25 @@ fn a_call_that_asks_no_model_is_counted_without_a_name() {
         r#"asepsis_requests_total{model="",version="",action="refused",reason="unsupported"} 1"#,
     );
     assert_eq!(telemetry.statistics().of("", ""), ModelStatistics::default());
+}
+
+#[test]
+fn what_names_no_version_of_a_model_has_no_series_of_runs() {
+    let telemetry = quiet();
+    let mut entry = closed(Action::Refused, Reason::Unsupported);
+    (entry.record.rpc, entry.record.model, entry.record.version) = (None, String::new(), String::new());
+    telemetry.observe(&entry);
+    // Loads and unloads name a model alone.
+    (entry.record.rpc, entry.record.model) = (Some(Rpc::RepositoryModelLoad), "wdbc".to_owned());
+    telemetry.observe(&entry);
+    let text = scraped(&telemetry);
+    assert!(text.contains(",version=\"\""), "{text}");
+    for family in ["rows", "copies", "request_copies", "inference_duration_seconds"] {
+        let started = |line: &&str| {
+            line.strip_prefix("asepsis_").is_some_and(|line| line.starts_with(family)) && line.contains('{')
+        };
+        assert_eq!(text.lines().find(started), None);
+    }
 }
 
 #[test]
@@ -168,7 +188,6 @@ fn an_answer_is_told_in_metrics_and_statistics_alike() {
         r#"asepsis_shadowed_total{action="withheld"} 1"#,
         r#"asepsis_handshakes_failed_total{reason="timeout"} 1"#,
         "asepsis_spans_dropped_total 0",
-        "asepsis_in_flight 3.0",
         concat!(r#"asepsis_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         assert_line(&text, line);
@@ -221,10 +240,16 @@ fn runs_of_one_request_are_told_together_and_those_of_its_baseline_not_as_its_ow
     let run = entry.observation.stages[1];
     entry.observation.stages.extend([run, run]);
     entry.observation.baseline_from = Some(3);
+    // 8 rows of the baseline's and 110 of a certified vote are no copies of this model's.
+    entry.observation.rows_run += 118;
     telemetry.observe(&entry);
     let text = scraped(&telemetry);
     assert_line(&text, r#"asepsis_inference_duration_seconds_sum{model="wdbc",version="1"} 0.004"#);
     assert_line(&text, r#"asepsis_stage_duration_seconds_count{stage="infer"} 3"#);
+    assert_line(&text, r#"asepsis_copies_total{model="wdbc",version="1"} 6"#);
+    assert_line(&text, r#"asepsis_request_copies_sum{model="wdbc",version="1"} 6.0"#);
+    let told = telemetry.statistics().of("wdbc", "1");
+    assert_eq!((told.execution_count, told.compute_infer_total), (2, Duration::from_millis(4)));
 }
 
 #[test]

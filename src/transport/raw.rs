@@ -10,13 +10,6 @@ use prost::Message;
 use std::future::poll_fn;
 use std::time::Duration;
 
-/// The method that asks a model.
-pub const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-/// The method that says what a model takes and gives.
-pub const MODEL_METADATA: &str = "/inference.GRPCInferenceService/ModelMetadata";
-/// The method that says whose server it is.
-pub const SERVER_METADATA: &str = "/inference.GRPCInferenceService/ServerMetadata";
-
 /// The flag and the length before a message (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
 /// What is shown of a server's word.

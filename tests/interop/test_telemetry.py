@@ -216,6 +216,7 @@ def test_lines_of_requests_lead_to_their_traces_through_a_collector_of_logs(prep
     told = [{pair.key: pair.value.string_value for pair in line.attributes} for line in lines]
     assert [line["action"] for line in told] == ["allowed", "refused"]
     assert [line["reason"] for line in told] == ["clean", "non_finite"]
-    assert all(line["message"] == "request" and line["principal"] for line in told)
+    assert all(line["message"] == "request" and line["role"] and line["request_id"] for line in told)
+    assert not {"principal", "workload", "client_id"} & {key for line in told for key in line}
     assert {line.severity_text for line in lines} == {"INFO"}
     assert all(len(line.span_id) == 8 and line.time_unix_nano > 1.7e18 for line in lines)

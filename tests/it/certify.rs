@@ -1,6 +1,7 @@
 //! A certified vote: for roles that may know the evidence, of models whose contract declares the noise, never by the way.
 
 use crate::house::{batch, models, request, samples};
+use crate::probes::gauge;
 use crate::sidecar::{PATIENCE, Sidecar, block_on, refused};
 use asepsis::config::Config;
 use asepsis::digest::sha256;
@@ -94,6 +95,8 @@ fn a_vote_is_certified_beside_the_answer_and_the_answer_is_as_without_it() {
     let sidecar = Sidecar::start_under(ROLES, |config| {
         declared(config);
         config.policy.shadow = true;
+        // Copies beside every row.
+        config.policy.constant_depth = true;
     });
     block_on(async {
         let mut client = sidecar.client("client").await;
@@ -101,7 +104,11 @@ fn a_vote_is_certified_beside_the_answer_and_the_answer_is_as_without_it() {
         let two = || batch("digits", &[&clean[0], &clean[1]]);
         let plain = answered(&mut client, two()).await;
         assert_eq!(told(&plain), [None, None, None]);
+        let copies = || gauge(sidecar.admin(), r#"asepsis_copies_total{model="digits",version="1"}"#);
+        let of_the_plain = copies();
         let first = answered(&mut client, certifying(two(), 300)).await;
+        assert!(of_the_plain > 0.0);
+        assert_eq!(copies(), 2.0 * of_the_plain, "votes are no copies that judge");
         assert_eq!(first.raw_output_contents, plain.raw_output_contents);
         let [class, radius, alpha] = told(&first).map(Option::unwrap);
         assert_eq!(alpha, "0.001");

@@ -4,6 +4,7 @@ use crate::answers::answered;
 use crate::house::{models, request, samples};
 use crate::sidecar::{Sidecar, block_on, config, entries, refused};
 use asepsis::app::App;
+use asepsis::decision::Override;
 use asepsis::proto::{RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
 use std::fs;
 use std::path::Path;
@@ -17,8 +18,8 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A repository with one model that a test may break.
-fn repository() -> TempDir {
+/// A copy of the clone's repository, which a test may break.
+pub fn repository() -> TempDir {
     let directory = TempDir::new().unwrap();
     for model in ["wdbc", "digits", "pneumonia", "pneumonia-baseline"] {
         copy(&models().join(model).join("1"), &directory.path().join(model).join("1"));
@@ -57,6 +58,22 @@ fn a_model_that_is_no_model_is_not_served() {
     assert!(error.contains("wdbc/1"), "{error}");
     let error = start_error(|wdbc| fs::rename(wdbc, wdbc.with_file_name("2")).unwrap());
     assert!(error.contains("another model or version"), "{error}");
+}
+
+#[test]
+fn a_policy_of_a_model_that_is_not_there_keeps_it_from_starting() {
+    let directory = TempDir::new().unwrap();
+    let mut config = config(directory.path());
+    let strict = Override { alpha: Some(0.05), ..Override::default() };
+    config.models.policy.insert("wdcb".into(), strict);
+    config.models.policy.insert("wdbc".into(), strict);
+    let Err(error) = App::start(&config) else { panic!("it started") };
+    let error = error.to_string();
+    assert!(
+        error.contains("model wdcb: [models.policy] names it, and it is not in the repository"),
+        "{error}"
+    );
+    assert!(!error.contains("wdbc:"), "{error}");
 }
 
 #[test]

@@ -94,6 +94,19 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
+fn without_data_both_ways_to_give_them_are_named() {
+    let calibrate = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_asepsis"));
+        command.args(["calibrate", "--model", "models/wdbc/1"]).args(more).output().unwrap()
+    };
+    let refused = calibrate(&[]);
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+    assert!(said(&refused).contains("<--clean <CLEAN>|--recorded <FILE.jsonl>>"), "{}", said(&refused));
+    let refused = calibrate(&["--clean", "a.npz", "--recorded", "b.jsonl", "--site", "ward"]);
+    assert!(said(&refused).contains("cannot be used with"), "{}", said(&refused));
+}
+
+#[test]
 fn what_a_site_sent_becomes_its_calibration_and_serves() {
     let home = TempDir::new().unwrap();
     let repository = repository(home.path(), "digits");

@@ -2,7 +2,8 @@
 //! lines lead to traces.
 
 use crate::answers::answered;
-use crate::house::{request, samples};
+use crate::house::{models, request, samples};
+use crate::lifecycle::{copy, repository};
 use crate::probes::{gauge, get, until};
 use crate::process::Process;
 use crate::sidecar::{PATIENCE, Sidecar, block_on, refused};
@@ -126,8 +127,44 @@ fn gauges_tell_the_state_of_models_queue_and_audit_log() {
         client.inner().repository_model_unload(unload).await.unwrap();
     });
     let all = metrics();
-    assert_eq!(sample(&all, ready), 0.0, "a model that is gone says so");
+    assert!(!all.contains(ready), "what was unloaded on purpose is no outage");
     assert!(!all.contains(calibrated));
+    assert!(all.contains("asepsis_in_flight "), "{all}");
+}
+
+/// Has the sidecar load that model anew; whether it could.
+fn load(sidecar: &Sidecar, model: &str) -> bool {
+    let load = RepositoryModelLoadRequest { model_name: model.into(), ..Default::default() };
+    block_on(async { sidecar.client("client").await.inner().repository_model_load(load).await.is_ok() })
+}
+
+#[test]
+fn a_version_that_a_load_failed_to_serve_is_told_as_not_ready_until_it_is_mended_or_unloaded() {
+    let home = repository();
+    let sidecar = Sidecar::start_with(|config| home.path().clone_into(&mut config.models.repository));
+    let unload = || {
+        let unload = RepositoryModelUnloadRequest { model_name: "wdbc".into(), ..Default::default() };
+        block_on(async {
+            sidecar.client("client").await.inner().repository_model_unload(unload).await.unwrap();
+        });
+    };
+    let ready = |version| {
+        let line = format!(r#"asepsis_model_ready{{model="wdbc",version="{version}"}} "#);
+        let (_, all) = get(sidecar.admin(), "/metrics");
+        all.lines().find_map(|found| found.strip_prefix(&line)).map(|value| value.parse::<f64>().unwrap())
+    };
+    // A version that cannot be served beside one that is.
+    copy(&models().join("wdbc/1"), &home.path().join("wdbc/2"));
+    assert_eq!((ready(1), ready(2)), (Some(1.0), None), "nobody has asked for it");
+    assert!(!load(&sidecar, "wdbc"));
+    assert_eq!((ready(1), ready(2)), (Some(1.0), Some(0.0)));
+    unload();
+    assert_eq!((ready(1), ready(2)), (None, None));
+    assert!(!load(&sidecar, "wdbc"));
+    assert_eq!((ready(1), ready(2)), (Some(0.0), Some(0.0)), "it was to be served again");
+    std::fs::remove_dir_all(home.path().join("wdbc/2")).unwrap();
+    assert!(load(&sidecar, "wdbc"));
+    assert_eq!((ready(1), ready(2)), (Some(1.0), None));
 }
 
 /// The lines of the log that say this.
@@ -156,10 +193,11 @@ fn a_line_of_a_request_says_what_its_audit_line_says_and_leads_to_its_trace() {
         let recorded = process.entries();
         for line in &lines {
             let entry = recorded.iter().find(|entry| entry["request_id"] == line["request_id"]).unwrap();
-            for key in
-                ["principal", "role", "rpc", "model", "version", "action", "reason", "status", "detail"]
-            {
+            for key in ["role", "rpc", "model", "version", "action", "reason", "status", "detail"] {
                 assert_eq!(line[key], entry[key], "{key}");
+            }
+            for key in ["client_id", "principal", "workload"] {
+                assert!(line.get(key).is_none(), "{key}");
             }
             let trace = if line["request_id"] == untraced.as_str() { &untraced } else { TRACE };
             assert_eq!(line["trace_id"], trace);

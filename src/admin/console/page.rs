@@ -9,7 +9,7 @@ mod lists;
 
 use super::{Model, View, chart, text};
 use crate::reason::{Action, Stage};
-use crate::telemetry::recent::{Quantiles, SLOT_SECONDS, SLOTS, Series, Window};
+use crate::telemetry::recent::{P_VALUES_MAX, Quantiles, SLOT_SECONDS, SLOTS, Series, Window};
 use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -119,6 +119,7 @@ struct Html<'a> {
     height: f64,
     histogram_width: f64,
     histogram_height: f64,
+    p_values_max: String,
 }
 
 impl Page {
@@ -154,6 +155,7 @@ impl Page {
             height: chart::HEIGHT,
             histogram_width: chart::HISTOGRAM_WIDTH,
             histogram_height: chart::HISTOGRAM_HEIGHT,
+            p_values_max: text::size(P_VALUES_MAX),
         };
         let text = html.render().unwrap_or_else(|error| {
             tracing::error!(%error, "the console cannot be written");
@@ -181,6 +183,9 @@ fn elapsed(from: SystemTime, to: SystemTime) -> Duration {
 /// The slot that ended last, from the end of a series.
 const LAST_WHOLE: usize = 2;
 
+/// The lag from which on the disk is called behind, as the alert has it.
+const LAG_MAX: Duration = Duration::from_secs(10);
+
 fn tiles(view: &View) -> Vec<Tile> {
     let window = &view.window;
     let last: u64 = window.actions.iter().rev().nth(LAST_WHOLE - 1).map_or(0, |counts| counts.iter().sum());
@@ -191,7 +196,6 @@ fn tiles(view: &View) -> Vec<Tile> {
     let refused = window.total(Action::Refused);
     let p99 = |all: Option<Quantiles>| all.map_or("–".to_owned(), |all| text::duration(all.p99));
     let p50 = |all: Option<Quantiles>| all.map_or("–".to_owned(), |all| text::duration(all.p50));
-    let audit = view.readiness.iter().all(|(name, holds)| *name != "audit" || *holds);
     let full = |(used, most): (usize, usize)| if used * 10 >= most * 9 { Tone::Bad } else { Tone::Plain };
     let of = |(_, most): (usize, usize)| format!("of {} at most", text::size(most));
     vec![
@@ -231,13 +235,28 @@ fn tiles(view: &View) -> Vec<Tile> {
             note: of(view.queue),
             tone: full(view.queue),
         },
-        Tile {
-            label: "Audit log",
-            value: if audit { "✓ written" } else { "✕ not writable" }.to_owned(),
-            note: lists::durability(view.durability).to_owned(),
-            tone: if audit { Tone::Good } else { Tone::Bad },
-        },
+        audit_log(view),
     ]
+}
+
+/// Whether records are written, and how far the disk is behind them: one that hangs fails nothing.
+fn audit_log(view: &View) -> Tile {
+    let writable = view.readiness.iter().all(|(name, holds)| *name != "audit" || *holds);
+    let behind = format!("behind by {}", text::age(view.audit_lag));
+    let durability = lists::durability(view.durability);
+    let (value, tone) = if !writable {
+        ("✕ not writable".to_owned(), Tone::Bad)
+    } else if view.audit_lag > LAG_MAX {
+        (format!("! {behind}"), Tone::Warn)
+    } else {
+        ("✓ written".to_owned(), Tone::Good)
+    };
+    let note = if view.audit_lag.as_secs() > 0 && tone != Tone::Warn {
+        format!("{durability}, {behind}")
+    } else {
+        durability.to_owned()
+    };
+    Tile { label: "Audit log", value, note, tone }
 }
 
 impl ActionRow {

@@ -19,6 +19,7 @@ pub(in crate::admin) fn view(now: Now) -> View {
         in_flight: (0, 1_024),
         queue: (0, 256),
         durability: Durability::Interval,
+        audit_lag: Duration::ZERO,
         certificates: Vec::new(),
         sources: Vec::new(),
         jwks: None,
@@ -86,22 +87,17 @@ fn filled_with(now: Now, word: &str) -> View {
 }
 
 fn shown(view: impl Fn(Now) -> View + Send + Sync + 'static) -> String {
-    let console = Console::new(&Settings::default(), view).unwrap();
+    let console = Console::new(&Settings::default(), view);
     String::from_utf8(console.page(Now::read(), false).to_vec()).unwrap()
 }
 
 fn answers(settings: &Settings, local: bool, target: &str, hosts: &[&str]) -> Result<(), u16> {
-    let console = Console::new(settings, view).unwrap();
+    let console = Console::new(settings, view);
     let mut headers = HeaderMap::new();
     for host in hosts {
         headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
     }
     console.admit(local, &target.parse().unwrap(), &headers).map_err(|(status, _)| status.as_u16())
-}
-
-#[test]
-fn switched_off_there_is_none() {
-    assert!(Console::new(&Settings { enabled: false, ..Settings::default() }, view).is_none());
 }
 
 #[test]
@@ -218,7 +214,7 @@ fn a_flood_of_readers_is_given_what_was_made_a_second_ago() {
         counted.fetch_add(1, Ordering::Relaxed);
         view(now)
     };
-    let console = Console::new(&Settings::default(), look).unwrap();
+    let console = Console::new(&Settings::default(), look);
     let now = Now::read();
     let at = |ms| Now { monotonic: now.monotonic + Duration::from_millis(ms), ..now };
     let first = console.page(at(0), false);
@@ -231,7 +227,7 @@ fn a_flood_of_readers_is_given_what_was_made_a_second_ago() {
 
 #[test]
 fn paused_it_does_not_come_again() {
-    let console = Console::new(&Settings::default(), view).unwrap();
+    let console = Console::new(&Settings::default(), view);
     let page = |paused| String::from_utf8(console.page(Now::read(), paused).to_vec()).unwrap();
     assert!(page(false).contains("http-equiv=\"refresh\""));
     assert!(!page(true).contains("http-equiv"));
@@ -247,6 +243,30 @@ fn what_keeps_it_from_being_ready_is_said_in_words() {
     assert!(page.contains("Not ready: no model is served; the audit log cannot be written"), "{page}");
     assert!(page.contains("✕ not writable"));
     assert!(shown(view).contains("<title>Ready · Asepsis</title>"));
+}
+
+#[test]
+fn a_disk_that_hangs_is_not_called_written() {
+    let tile = |lag_s, holds| {
+        let page = shown(move |now| View {
+            readiness: vec![("serving", true), ("models", true), ("audit", holds)],
+            audit_lag: Duration::from_secs(lag_s),
+            ..view(now)
+        });
+        let (before, after) = page.split_once("<dt>Audit log</dt>").unwrap();
+        let tone = before.rsplit_once("class=\"tile ").unwrap().1.to_owned();
+        format!("{tone}{}", after.split_once("</div>").unwrap().0).replace('\u{a0}', " ")
+    };
+    let hangs = tile(11, true);
+    assert!(hangs.starts_with("warn") && hangs.contains("! behind by 11 s"), "{hangs}");
+    assert!(!hangs.contains("written"), "{hangs}");
+    let failed = tile(11, false);
+    assert!(failed.starts_with("bad") && failed.contains("✕ not writable"), "{failed}");
+    assert!(failed.contains("behind by 11 s"), "{failed}");
+    let soon = tile(10, true);
+    assert!(soon.starts_with("good") && soon.contains("✓ written"), "{soon}");
+    assert!(soon.contains("flushed at intervals, behind by 10 s"), "{soon}");
+    assert!(!tile(0, true).contains("behind"));
 }
 
 #[test]

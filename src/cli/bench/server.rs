@@ -3,15 +3,14 @@
 use super::inputs::Wanted;
 use super::result::Side;
 use super::rounds::Measured;
+use crate::admission::Rpc;
 use crate::cli::Failure;
 use crate::proto::{
     ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ServerMetadataRequest,
     ServerMetadataResponse,
 };
 use crate::transport::client::Target;
-use crate::transport::raw::{
-    CallError, Caller, Connection, Framed, MODEL_INFER, MODEL_METADATA, SERVER_METADATA,
-};
+use crate::transport::raw::{CallError, Caller, Connection, Framed};
 use crate::transport::tls::ClientTls;
 use std::fmt;
 use std::str::FromStr;
@@ -93,18 +92,18 @@ impl Server {
             timeout: way.timeout,
         };
         let who: Result<ServerMetadataResponse, CallError> =
-            server.ask(SERVER_METADATA, &ServerMetadataRequest {}).await?;
+            server.ask(Rpc::ServerMetadata, &ServerMetadataRequest {}).await?;
         // Not everybody may ask that, and not every server knows.
         server.name =
             who.ok().filter(|who| !who.name.is_empty()).map(|who| format!("{} {}", who.name, who.version));
         let what = ModelMetadataRequest { name: model.to_owned(), version: version.to_owned() };
-        server.metadata = server.ask(MODEL_METADATA, &what).await?;
+        server.metadata = server.ask(Rpc::ModelMetadata, &what).await?;
         Ok(server)
     }
 
     async fn ask<M: prost::Message + Default>(
         &self,
-        method: &str,
+        method: Rpc,
         message: &impl prost::Message,
     ) -> Result<Result<M, CallError>, Failure> {
         let mut caller = self.caller(0, method)?;
@@ -113,10 +112,10 @@ impl Server {
         Ok(asked.unwrap_or_else(|_| Err(CallError::Broken("no answer came in time".into()))))
     }
 
-    fn caller(&self, at: usize, method: &str) -> Result<Caller, Failure> {
+    fn caller(&self, at: usize, method: Rpc) -> Result<Caller, Failure> {
         let at = at.checked_rem(self.connections.len()).unwrap_or(0);
         let connection = self.connections.get(at).ok_or_else(|| Failure::Other("no connection".into()))?;
-        connection.caller(method).map_err(|error| Failure::Other(format!("{}: {error}", self.url)))
+        connection.caller(method.path()).map_err(|error| Failure::Other(format!("{}: {error}", self.url)))
     }
 
     /// As many callers, one after the other on each connection.
@@ -124,7 +123,7 @@ impl Server {
     /// # Errors
     /// There is no connection.
     pub(super) fn callers(&self, count: usize) -> Result<Vec<Caller>, Failure> {
-        (0..count).map(|at| self.caller(at, MODEL_INFER)).collect()
+        (0..count).map(|at| self.caller(at, Rpc::ModelInfer)).collect()
     }
 
     /// What the model takes.
@@ -148,7 +147,7 @@ impl Server {
     pub(super) async fn probe(&mut self, requests: &[Framed], max_errors: f64) -> Result<(), Failure> {
         let (mut sent, mut failed, mut first) = (0_u32, 0_u32, None);
         for request in requests.iter().take(PROBES) {
-            let mut caller = self.caller(0, MODEL_INFER)?;
+            let mut caller = self.caller(0, Rpc::ModelInfer)?;
             let answer = caller.ask::<ModelInferResponse>(request.clone(), ANSWER_BYTES_MAX);
             let answer = tokio::time::timeout(self.timeout, answer).await;
             let answer = answer.unwrap_or_else(|_| Err(CallError::Broken("no answer came in time".into())));

@@ -80,10 +80,12 @@ fn an_endpoint_that_is_none_is_refused() {
         (Protocol::Grpc, "http://"),
         (Protocol::Http, "127.0.0.1:4318"),
         (Protocol::Http, "ftp://collector:4318"),
+        (Protocol::Grpc, "HTTPS://collector:4317"),
         (Protocol::Http, "http://"),
     ] {
         let settings = Settings { endpoint: Some(endpoint.to_owned()), protocol, ..Settings::default() };
         let runtime = runtime();
+        assert!(settings.check().is_err(), "{endpoint}");
         assert!(Exporter::start(&settings, Counts::default(), runtime.handle()).is_err(), "{endpoint}");
     }
     let missing = Settings {
@@ -270,20 +272,29 @@ async fn collect(listener: tokio::net::TcpListener, protocol: Protocol) -> (Stri
 
 #[test]
 fn a_collector_gets_the_spans_by_either_protocol() {
-    for (protocol, below, path, content_type) in [
+    for (protocol, scheme, below, path, content_type) in [
         (
             Protocol::Grpc,
+            "http",
             "",
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             "application/grpc",
         ),
-        (Protocol::Http, "", "/v1/traces", "application/x-protobuf"),
-        (Protocol::Http, "/otlp/", "/otlp/v1/traces", "application/x-protobuf"),
+        (
+            Protocol::Grpc,
+            "HTTP",
+            "",
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            "application/grpc",
+        ),
+        (Protocol::Http, "http", "", "/v1/traces", "application/x-protobuf"),
+        (Protocol::Http, "HTTP", "/otlp/", "/otlp/v1/traces", "application/x-protobuf"),
     ] {
         let runtime = runtime();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let endpoint = Some(format!("http://{}{below}", listener.local_addr().unwrap()));
+        let endpoint = Some(format!("{scheme}://{}{below}", listener.local_addr().unwrap()));
         let settings = Settings { endpoint, protocol, interval_ms: 1, ..Settings::default() };
+        assert_eq!(settings.check(), Ok(()), "what passes the check starts");
         let exporter = Exporter::start(&settings, Counts::default(), runtime.handle()).unwrap().unwrap();
         exporter.offer(&allowed(None));
         let (asked, kind, body) = runtime.block_on(collect(listener, protocol));
@@ -304,6 +315,7 @@ fn a_collector_that_is_not_there_costs_the_spans_and_nothing_else() {
         let endpoint = Some("http://127.0.0.1:1".to_owned());
         let settings =
             Settings { endpoint, protocol, interval_ms: 1, timeout_ms: 100, ..Settings::default() };
+        assert_eq!(settings.check(), Ok(()), "what passes the check starts");
         let exporter = Exporter::start(&settings, Counts::default(), runtime.handle()).unwrap().unwrap();
         exporter.offer(&allowed(None));
         exporter.shutdown();

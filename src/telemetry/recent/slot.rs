@@ -3,7 +3,7 @@
 use super::durations::Durations;
 use crate::audit::ClosedEntry;
 use crate::clock::Now;
-use crate::reason::{Action, Stage};
+use crate::reason::{Action, Stage, StageTime};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ struct Slot {
     /// Slots since the beginning; what stands in the ring's place under another number is long past.
     number: u64,
     actions: [u64; ACTIONS],
-    /// Of requests whose model ran: what was turned away at once would hide how long an answer takes.
+    /// Of requests that came to the queue or the model, those too that ran out of time there: what was turned away at
+    /// once would hide how long an answer takes.
     whole: Durations,
     stages: [Durations; STAGES],
 }
@@ -38,7 +39,7 @@ struct Slot {
 pub struct Window {
     /// Requests in each slot, in the order of [`Action::ALL`].
     pub actions: Vec<[u64; ACTIONS]>,
-    /// Requests whose model ran: in each slot, and of all slots.
+    /// Requests that came to the queue or the model: in each slot, and of all slots.
     pub whole: Series,
     /// The same of each stage, in the order of [`Stage::ALL`].
     pub stages: Vec<Series>,
@@ -131,12 +132,13 @@ impl Slot {
         if let Some(count) = self.actions.get_mut(closed.record.action as usize) {
             *count = count.saturating_add(1);
         }
-        if observation.rows_run > 0 {
-            self.whole.count(observation.closed.saturating_duration_since(observation.opened.monotonic));
+        let reached = |measured: &StageTime| matches!(measured.stage, Stage::Queue | Stage::Infer);
+        if observation.stages.iter().any(reached) {
+            self.whole.count(observation.took());
         }
         for measured in &observation.stages {
             if let Some(stage) = self.stages.get_mut(measured.stage as usize) {
-                stage.count(measured.to.saturating_duration_since(measured.from));
+                stage.count(measured.took());
             }
         }
     }

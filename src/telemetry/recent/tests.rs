@@ -1,4 +1,6 @@
 use super::*;
+use crate::audit::Judged;
+use crate::calibration::promise::{Promise, Promised};
 use crate::telemetry::tests::closed;
 
 /// An entry that ends so long after `began`.
@@ -18,6 +20,14 @@ fn ended(began: Now, after: Duration, action: Action, reason: Reason) -> ClosedE
 
 fn later(began: Now, after: Duration) -> Now {
     Now { monotonic: began.monotonic + after, wall: began.wall + after }
+}
+
+/// A row that was judged by this calibration.
+fn judged_by(calibration: &str) -> Judged {
+    let promises = vec![Promise::new(0.05, 99)];
+    let (calibration, site) = (calibration.to_owned(), String::new());
+    let promised = Arc::new(Promised { calibration, site, alpha: 0.05, promises });
+    Judged { rows: 1, flagged: 0, promised }
 }
 
 const SLOT: Duration = Duration::from_secs(SLOT_SECONDS);
@@ -126,13 +136,24 @@ fn what_happened_leaves_the_window_after_five_minutes_and_its_place_is_used_agai
 }
 
 #[test]
-fn times_are_of_requests_whose_model_ran() {
+fn times_are_of_requests_that_came_to_the_queue_or_the_model() {
     let began = Now::read();
     let recent = Recent::new(began);
     let mut refused = ended(began, Duration::ZERO, Action::Refused, Reason::RateLimited);
     (refused.observation.rows_run, refused.observation.stages) = (0, Vec::new());
     recent.observe(&refused);
     assert_eq!(recent.window(began).whole.all, None);
+    // Time ran out in the queue, or in a run that was stopped: no row came of either.
+    for stage in [Stage::Queue, Stage::Infer] {
+        let mut late = ended(began, Duration::ZERO, Action::Refused, Reason::DeadlineExceeded);
+        late.observation.stages.retain(|measured| measured.stage == Stage::Infer);
+        late.observation.stages[0].stage = stage;
+        (late.observation.rows, late.observation.copies, late.observation.rows_run) = (0, 0, 0);
+        let before = recent.window(began).whole.all.map_or(0, |all| all.count);
+        recent.observe(&late);
+        assert_eq!(recent.window(began).whole.all.map(|all| all.count), Some(before + 1), "{stage}");
+    }
+    let recent = Recent::new(began);
     recent.observe(&ended(began, Duration::ZERO, Action::Allowed, Reason::Clean));
     let window = recent.window(began);
     assert_eq!(window.whole.all.map(|all| all.count), Some(1));
@@ -147,12 +168,17 @@ fn p_values_are_kept_of_each_row_under_its_model() {
     let recent = Recent::new(Now::read());
     let mut entry = closed(Action::Allowed, Reason::Clean);
     recent.observe(&entry);
-    assert_eq!(recent.p_values("wdbc", "1"), [0.0; 0]);
-    entry.observation.p_value = Some(0.5);
+    assert_eq!(recent.p_values("wdbc", "1", "a"), [0.0; 0]);
+    (entry.observation.p_value, entry.observation.judged) = (Some(0.5), Some(judged_by("a")));
     recent.observe(&entry);
     entry.observation.p_value = Some(0.1);
     entry.observation.row_p_values = vec![0.7, 0.1];
     recent.observe(&entry);
-    assert_eq!(recent.p_values("wdbc", "1"), [0.5, 0.7, 0.1]);
-    assert_eq!(recent.p_values("wdbc", "2"), [0.0; 0]);
+    assert_eq!(recent.p_values("wdbc", "1", "a"), [0.5, 0.7, 0.1]);
+    assert_eq!(recent.p_values("wdbc", "2", "a"), [0.0; 0]);
+    assert_eq!(recent.p_values("wdbc", "1", "b"), [0.0; 0], "another calibration is served");
+    entry.observation.judged = Some(judged_by("b"));
+    recent.observe(&entry);
+    assert_eq!(recent.p_values("wdbc", "1", "b"), [0.7, 0.1]);
+    assert_eq!(recent.p_values("wdbc", "1", "a"), [0.0; 0]);
 }
