@@ -1,7 +1,7 @@
 //! What an idle connection costs: resident memory of the sidecar before and after so many mutual TLS connections,
 //! each of which has made one call, is held open past its keepalive, and makes another one at the end.
 //!
-//! `cargo bench --bench idle`; needs `ulimit -n` of twice as many files as connections. `ASEPSIS_BENCH_CONNECTIONS`
+//! `cargo bench --bench idle`; needs `ulimit -n` of 200 more files than connections. `ASEPSIS_BENCH_CONNECTIONS`
 //! (10,000); `ASEPSIS_BENCH_SIDECARS` names another binary. Figures stand in docs/SPECIFICATION.md.
 #![expect(
     unreachable_pub,
@@ -42,7 +42,8 @@ fn main() {
         std::env::var("ASEPSIS_BENCH_CONNECTIONS").map_or(10_000, |count| count.parse().unwrap());
     let binary =
         std::env::var("ASEPSIS_BENCH_SIDECARS").map_or(env!("CARGO_BIN_EXE_asepsis").into(), PathBuf::from);
-    let files = u64::try_from(2 * count + 200).unwrap();
+    // Each of both processes holds one of a connection.
+    let files = u64::try_from(count + 200).unwrap();
     if let Some(open) = getrlimit(Resource::Nofile).current.filter(|open| *open < files) {
         eprintln!(
             "{count} connections need {files} open files, and {open} are allowed: `ulimit -n {files}` first"

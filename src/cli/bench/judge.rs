@@ -93,7 +93,7 @@ fn warnings(report: &Report, stored: Option<&Report>) -> Vec<String> {
         if late > LATE * median {
             warnings.push(format!(
                 "{url}: one call in a hundred was sent {late:.0} us late or later, which counts as latency: the machine is \
-                 too busy for this client"
+                 too busy for this client, or all callers were waiting (--concurrency)"
             ));
         }
         if let Some(open) = &report.settings.load.open
