@@ -20,30 +20,15 @@
 mod house;
 #[path = "../tests/it/sidecar.rs"]
 mod sidecar;
+#[path = "../tests/it/unary.rs"]
+mod unary;
 
-use asepsis::clock::Now;
-use asepsis::guard::{Phase, Visitor};
-use asepsis::proto::model_infer_response::InferOutputTensor;
-use asepsis::proto::{ModelInferRequest, ModelInferResponse};
-use asepsis::transport::Limits;
-use asepsis::transport::listener::{self, Listener, Reception};
-use asepsis::transport::tls::{self, Tls};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use serde_json::Value;
 use sidecar::pki;
-use std::convert::Infallible;
-use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
-use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tonic::body::Body;
-use tonic::server::UnaryService;
-use tower::Service;
 
 /// The build that is measured and that measures; GATE_BINARY names another.
 fn binary() -> String {
@@ -106,70 +91,15 @@ impl Drop for Process {
     }
 }
 
-/// Computes for a while, then answers what the guard would answer.
-#[derive(Clone)]
-struct Echo(ModelInferResponse, Duration);
-
-impl UnaryService<ModelInferRequest> for Echo {
-    type Response = ModelInferResponse;
-    type Future = std::future::Ready<Result<tonic::Response<ModelInferResponse>, tonic::Status>>;
-
-    fn call(&mut self, _request: tonic::Request<ModelInferRequest>) -> Self::Future {
+/// A server that computes for a while, then answers what the guard would answer.
+fn start_echo(runtime: &tokio::runtime::Runtime, computes: Duration) -> String {
+    unary::serve(runtime, pki(), move |_| {
         let begun = Instant::now();
-        while begun.elapsed() < self.1 {
+        while begun.elapsed() < computes {
             std::hint::spin_loop();
         }
-        std::future::ready(Ok(tonic::Response::new(self.0.clone())))
-    }
-}
-
-impl Service<Request<Incoming>> for Echo {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let echo = self.clone();
-        Box::pin(async move {
-            let codec = tonic_prost::ProstCodec::default();
-            Ok(tonic::server::Grpc::new(codec).unary(echo, request).await)
-        })
-    }
-}
-
-fn start_echo(runtime: &tokio::runtime::Runtime, computes: Duration) -> String {
-    let response = ModelInferResponse {
-        model_name: "echo".into(),
-        outputs: vec![InferOutputTensor {
-            name: "probabilities".into(),
-            datatype: "FP32".into(),
-            shape: vec![1, 2],
-            ..InferOutputTensor::default()
-        }],
-        raw_output_contents: vec![vec![0; 8].into()],
-        ..ModelInferResponse::default()
-    };
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let settings = tls::Settings {
-        certificate: Some(pki().join("server.pem")),
-        key: Some(pki().join("server.key")),
-        client_ca: Some(pki().join("ca.pem")),
-        ..tls::Settings::default()
-    };
-    let tls = Tls::start(&settings, Now::read()).unwrap();
-    let reception = Arc::new(Reception::new(Some(tls), &Limits::default(), |_, _| {}));
-    let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
-    runtime.spawn(async move {
-        let _alive = phase;
-        let echo = move |_: Arc<Visitor>| Echo(response.clone(), computes);
-        listener::serve(Listener::Tcp(listener), reception, phases, echo).await;
-    });
-    format!("https://127.0.0.1:{port}")
+        unary::probabilities("echo".into(), vec![1, 2], vec![0; 8])
+    })
 }
 
 /// Verdicts and ratios of one part.

@@ -27,6 +27,8 @@ mod house;
 mod load;
 #[path = "request/process.rs"]
 mod process;
+#[path = "../tests/it/unary.rs"]
+mod unary;
 
 use asepsis::transport::tls::ClientTls;
 use load::Connection;

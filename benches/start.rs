@@ -1,5 +1,6 @@
 //! How long the sidecar takes to be ready, beside a process that does no more than it must: hash the library,
-//! load it, open the sessions. Whole processes in turn; then what the sidecar holds in memory.
+//! load it, open sessions of the same graphs, twins included, which were merged before. Whole processes in turn; then
+//! what the sidecar holds in memory.
 //!
 //! `cargo bench --bench start`. Figures that are promised stand in docs/SPECIFICATION.md.
 #![expect(
@@ -19,51 +20,69 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 15;
-/// Makes this binary the bare process, with so many sessions a model.
-const BARE: &str = "ASEPSIS_BENCH_BARE_SESSIONS";
+/// Makes this binary the bare process, of the graphs in a directory.
+const BARE: &str = "ASEPSIS_BENCH_BARE";
 
 fn main() {
-    if let Ok(sessions) = std::env::var(BARE) {
-        return bare(sessions.parse().unwrap());
+    if let Ok(graphs) = std::env::var(BARE) {
+        return bare(Path::new(&graphs));
     }
     let directory = tempfile::TempDir::new().unwrap();
     prepare(directory.path());
+    let graphs = directory.path().join("graphs");
+    let models = write_graphs(&graphs);
     let (mut bares, mut sidecars, mut resident_kib) = (Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
-        bares.push(start_bare());
+        bares.push(start_bare(&graphs));
         let (took, resident) = start_sidecar(directory.path());
         sidecars.push(took);
         resident_kib = resident_kib.max(resident);
     }
     let (bare, sidecar) = (median(&mut bares), median(&mut sidecars));
-    println!("| bare sessions and hash, ms | ready, ms | ratio | resident when ready, MiB |");
-    println!("|---|---|---|---|");
+    println!("| models | bare sessions and hash, ms | ready, ms | ratio | resident when ready, MiB |");
+    println!("|---|---|---|---|---|");
     println!(
-        "| {bare:.1} | {sidecar:.1} | {:.2} | {:.1} |",
+        "| {models} | {bare:.1} | {sidecar:.1} | {:.2} | {:.1} |",
         sidecar / bare,
         f64::from(resident_kib) / 1024.0
     );
 }
 
+/// Writes every graph that the sidecar runs for the models of the clone, and says how many models there are.
+fn write_graphs(directory: &Path) -> usize {
+    std::fs::create_dir(directory).unwrap();
+    let mut models = 0;
+    for entry in std::fs::read_dir(house::models()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.join("1/contract.toml").exists() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            for (n, graph) in house::graphs(name).0.iter().enumerate() {
+                std::fs::write(directory.join(format!("{name}-{n}.onnx")), graph).unwrap();
+            }
+            models += 1;
+        }
+    }
+    models
+}
+
 /// No more sessions than the sidecar opens: one a core (it opens two for a model that runs inline).
-fn bare(sessions: usize) {
+fn bare(graphs: &Path) {
     asepsis::inference::ort::verify(&house::library()).unwrap();
     let runtime = asepsis::inference::ort::Runtime::load(&house::library()).unwrap();
     let mut open = Vec::new();
-    for model in ["wdbc", "digits", "pneumonia"] {
-        let bytes = std::fs::read(house::models().join(model).join("1/model.onnx")).unwrap();
-        for _ in 0..sessions {
+    for graph in std::fs::read_dir(graphs).unwrap() {
+        let bytes = std::fs::read(graph.unwrap().path()).unwrap();
+        for _ in 0..asepsis::app::cores() {
             open.push(runtime.open(&bytes, 1).unwrap());
         }
     }
     println!("ready");
 }
 
-fn start_bare() -> Duration {
+fn start_bare(graphs: &Path) -> Duration {
     let started = Instant::now();
-    let sessions = asepsis::app::cores().to_string();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .env(BARE, sessions)
+        .env(BARE, graphs)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

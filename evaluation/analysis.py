@@ -41,8 +41,12 @@ class Dump:
             places = np.arange(count)
             if measured != count:
                 places = np.flatnonzero((accepted or {}).get(name, np.zeros(count, bool)))
-                # Which rows a detector could not measure is not said: then none is known.
-                places = places if len(places) == measured else places[:0]
+                if len(places) != measured:
+                    # Which rows those are is not said, and scores without their rows are no evidence of anything.
+                    raise SystemExit(
+                        f"set {name}: {measured} of {count} rows have scores, and the contract takes {len(places)}: what a "
+                        "detector could not measure is not told from what it found"
+                    )
             scores[name] = np.full((count, len(document["detectors"])), np.nan)
             classes[name] = np.full(count, -1)
             if len(places):

@@ -28,6 +28,8 @@ SOURCES = (
     "onnx_spatial.py",
     "resaving.py",
     "shifted.py",
+    # Another version of a library may craft other rows.
+    "requirements.txt",
 )
 ADAPTIVE_SOURCES = (*SOURCES, "adaptive.py", "surrogate.py", "transforms.py", "analysis.py")
 FULL = {"wanted": 110, "chunk": 128, "adaptive": 60, "shifted": 200, "files": 40, "splits": analysis.SPLITS, "clean": None}
@@ -85,12 +87,13 @@ class Evaluation:
 
     def craft(self):
         """Sets of rows by name, and `of/NAME`, `tried/NAME` for the attacks."""
-        self.rows = cached(
-            self.folder / f"sets{'-quick' if self.quick else ''}.npz",
-            digest(self.model, SOURCES, self.test, self.label, strengths=self.strengths, **self.sizes),
-            self.make_sets,
-        )
+        path = self.folder / f"sets{'-quick' if self.quick else ''}.npz"
+        self.rows = cached(path, self.sets_key(), self.make_sets)
         self.sets = {name: rows for name, rows in self.rows.items() if "/" not in name and len(rows)}
+
+    def sets_key(self):
+        arrays = (self.test, self.label, self.subject.calibration, self.foreign())
+        return digest(self.model, SOURCES, *arrays, strengths=self.strengths, **self.sizes)
 
     def make_sets(self):
         x, y, sizes = self.test[self.right], self.label[self.right], self.sizes
@@ -116,10 +119,15 @@ class Evaluation:
     def shifted(self):
         if not self.model.contract.is_image:
             return shifted.table_sets(self.test[: self.sizes["shifted"]])
-        other = data.load("digits" if self.subject.name != "digits" else "pneumonia")
         unit = self.space.to_unit(self.test[: self.sizes["shifted"]])
-        sets = shifted.image_sets(unit, None if other is None else other.test[0])
+        foreign = self.foreign()
+        sets = shifted.image_sets(unit, foreign if len(foreign) else None)
         return {name: self.space.finish(moved) for name, moved in sets.items()}
+
+    def foreign(self):
+        """Images of another data set; none for a table, or where they are not here."""
+        other = data.load("digits" if self.subject.name != "digits" else "pneumonia") if self.model.contract.is_image else None
+        return np.zeros(0, np.float32) if other is None else other.test[0]
 
     # -- the guard ----------------------------------------------------------------------------------------------------
 
@@ -138,18 +146,6 @@ class Evaluation:
         """The detector-aware attack, once the guard's own scores can choose among its iterates."""
         rows = self.right[: self.sizes["adaptive"]]
         x, y = self.test[rows], self.label[rows]
-        calibration = (self.subject.directory / "calibration.json").read_bytes()
-        twin = self.subject.directory / (self.model.contract.twin or "model.onnx")
-        key = digest(
-            self.model,
-            ADAPTIVE_SOURCES,
-            x,
-            np.frombuffer(calibration, np.uint8),
-            np.frombuffer(twin.read_bytes(), np.uint8),
-            strengths=self.strengths,
-            quick=self.quick,
-            copies=self.model.contract.perturbations,
-        )
 
         def make():
             crafted = adaptive.craft(self.model, self.space, self.subject.train, x, y, self.strengths[-2:], self.quick, log)
@@ -159,7 +155,8 @@ class Evaluation:
                 sets |= {f"aware_{name}": best, f"of/aware_{name}": rows[kept], f"tried/aware_{name}": np.array(len(x))}
             return sets
 
-        found = cached(self.folder / f"aware{'-quick' if self.quick else ''}.npz", key, make)
+        path = self.folder / f"aware{'-quick' if self.quick else ''}.npz"
+        found = cached(path, self.aware_key(x, y), make)
         self.rows |= found
         aware = {name: rows for name, rows in found.items() if "/" not in name and len(rows)}
         self.sets |= aware
@@ -173,6 +170,12 @@ class Evaluation:
         """Fused score of each row of each set."""
         dump = Dump.read(sidecar.dump(self.subject.directory, sets, self.folder / "iterates.json"), self.accepted(sets))
         return {name: self.cascade.fused(dump.scores[name]) for name in sets}
+
+    def aware_key(self, x, y):
+        files = [self.subject.directory / name for name in ("calibration.json", self.model.contract.twin or "model.onnx")]
+        arrays = (x, y, self.subject.train, *(np.frombuffer(file.read_bytes(), np.uint8) for file in files))
+        settings = {"strengths": self.strengths, "quick": self.quick, "copies": self.model.contract.perturbations}
+        return digest(self.model, ADAPTIVE_SOURCES, *arrays, **settings)
 
     def replay(self, running):
         """The same rows through the running sidecar, and some of them as files."""

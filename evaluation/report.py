@@ -31,10 +31,13 @@ TARGETS = {
     "wdbc": {"5%": 0.78, "cost": 1.3, "ood": (0.95, None)},
 }
 FALSE_ALARMS = 0.055
+# The served p-values and those computed here, median: copies of tables are drawn anew, and few of them matter.
+APART = 0.001
 
 
 def write(results, sizes, minutes, to_docs):
-    """Writes document and plots; says the table and gives the exit status: 1 if a promise about false alarms is broken."""
+    """Writes document and plots; says the table and gives the exit status: 1 if a promise about false alarms is broken,
+    or the sidecar judges otherwise than is computed here."""
     folder = ROOT / "docs" if to_docs else WORK / "report"
     pictures = folder / "evaluation"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -45,9 +48,8 @@ def write(results, sizes, minutes, to_docs):
         print(f"{name}: {figure}{f' (wanted {target}: {verdict})' if target else ''}")
     print(f"{folder / 'EVALUATION.md'} is written")
     # The committed calibration is one draw: that it is beyond its bound once in twenty is no fault of the code.
-    return int(
-        any(verdict == "**missed**" and "false alarms" in name and "committed" not in name for name, _, _, verdict in rows)
-    )
+    binding = [row for row in rows if ("false alarms" in row[0] and "committed" not in row[0]) or "p-values apart" in row[0]]
+    return int(any(verdict == "**missed**" for _, _, _, verdict in binding))
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -130,6 +132,8 @@ def verdicts(entry):
     wanted_mean, wanted_worst = targets.get("ood", (None, None))
     mean = float(np.mean([value for value, _ in shifted]))
     add("out of distribution, mean", mean, share(mean), wanted_mean)
+    apart = entry["served"]["median_apart"]
+    add("served and computed p-values apart, median", apart, f"{apart:.4f}", APART, True)
     add("out of distribution, worst", min(shifted)[0], f"{share(min(shifted)[0])} ({words(min(shifted)[1])})", wanted_worst)
     return rows
 

@@ -2,14 +2,11 @@
 
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +15,11 @@ import grpc
 import numpy as np
 
 from .data import ROOT
+from .ready import ready
 
 BINARY = Path(os.environ.get("ASEPSIS_BINARY", ROOT / "target/release/asepsis")).resolve()
 LIBRARY = ROOT / ".onnxruntime/libonnxruntime.so.1.31.1"
-START_SECONDS, STOP_SECONDS = 60, 60
+STOP_SECONDS = 60
 # The evaluation is the only caller, and may see the evidence. Everything else is as the release has it: at p <= 1% an answer is
 # withheld, at p <= 5% flagged.
 CONFIG = """\
@@ -160,24 +158,3 @@ def serving(repository):
             process.stdout.close()
     finally:
         shutil.rmtree(directory)
-
-
-def ready(process, log):
-    lines = queue.Queue()
-
-    def read():
-        for line in process.stdout:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            line = lines.get(timeout=max(0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise SystemExit(f"the sidecar is not ready within {START_SECONDS} s:\n{log.read_text()}") from None
-        if line is None:
-            raise SystemExit(f"the sidecar ended before it was ready:\n{log.read_text()}")
-        if line.startswith("{") and json.loads(line).get("event") == "ready":
-            return json.loads(line)

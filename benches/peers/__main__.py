@@ -43,7 +43,7 @@ def main() -> int:
             running.pop(key)
         data = write_rows(directory, rows)
         generator = Generator(options.generator, affinity.generator, site.pki, site.library, options.seconds)
-        rounds = Rounds(generator, directory, options.rate, data)
+        rounds = Rounds(generator, directory, options.rate, data, site.helpers)
         tell(f"measuring {', '.join(running)}; {affinity}")
         blocks = rounds.run(list(running.values()), options.rounds, tell)
         probes = {} if options.no_probes else probe(running, rows)

@@ -34,6 +34,8 @@ class Load:
     """What came of one block."""
 
     calls: int
+    # All blocks together.
+    seconds: float
     p50_us: float
     p99_us: float
     per_second: float
@@ -79,6 +81,7 @@ def parse(report: dict) -> Load:
     lateness = side["lateness_us"]
     return Load(
         calls=side["calls"],
+        seconds=side["calls"] / side["throughput_per_s"] if side["throughput_per_s"] else float("nan"),
         p50_us=latency["p50"],
         p99_us=latency["p99"],
         per_second=side["throughput_per_s"],

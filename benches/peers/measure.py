@@ -1,13 +1,15 @@
 """Rounds: every peer in turn, again and again, so that what drifts on the machine meets all alike."""
 
+import resource
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .load import Generator, Kind
-from .processes import ROOT, Machine, Used
+from .processes import ROOT, Machine, Used, Watch
 
 if TYPE_CHECKING:
     from .peers import Running
@@ -25,7 +27,7 @@ class Block:
     kind: str
     round: int
     load: dict
-    server_cpu_us: float
+    server_cpu_us: float | None
     rss_mib: float
     foreign_share: float
 
@@ -36,6 +38,8 @@ class Rounds:
     directory: Path
     rate: int
     data: dict[str, tuple[str, Path]]
+    # Processes of the comparison that are no server: the collector.
+    helpers: list[int] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
     def run(self, peers: "list[Running]", rounds: int, told: Callable[[str], None]) -> list[Block]:
@@ -54,24 +58,31 @@ class Rounds:
         is_anchor = running.key == "floor" and kind.name == "alone"
         bare = ROOT / f"models/{model}/1/model.onnx" if is_anchor else None
         command = self.generator.command(running.address.url, kind, model, tensor, data, bare)
-        used, machine = Used.by(running.roots), Machine.now()
-        load = self.generator.run(command, self.directory / "bench.json")
-        used_after, machine_after = Used.by(running.roots), Machine.now()
-        server = used_after.cpu_seconds - used.cpu_seconds
-        client = load.client_cpu_us * load.calls / 1e6
-        # The anchor's own runs, the generator's start and this script are foreign as well: a little is usual.
-        foreign = 0.0 if bare else machine_after.foreign_share(machine, server + client)
+        ours, machine = self._ours(running), Machine.now()
+        with Watch(running.roots) as watch:
+            load = self.generator.run(command, self.directory / "bench.json")
+            ended = time.monotonic()
+        foreign = Machine.now().foreign_share(machine, self._ours(running) - ours)
         calls = load.calls + sum(load.errors.values())
+        # Handshakes, probes and the warm-up come before the blocks, and nothing behind them. Runs of the anchor stand
+        # between the blocks.
+        server = None if bare else watch.since(ended - load.seconds) * 1e6 / max(calls, 1)
         return Block(
             peer=running.key,
             model=model,
             kind=kind.name,
             round=number,
             load=asdict(load),
-            server_cpu_us=server * 1e6 / calls if calls else float("nan"),
-            rss_mib=used_after.rss_mib,
+            server_cpu_us=server,
+            rss_mib=Used.by(running.roots).rss_mib,
             foreign_share=round(foreign, 3),
         )
+
+    def _ours(self, running: "Running") -> float:
+        """Seconds that the server, the helpers, the generators so far and this script have computed."""
+        own = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        generator = sum(usage.ru_utime + usage.ru_stime for usage in own)
+        return Used.by([*running.roots, *self.helpers]).cpu_seconds + generator
 
 
 def order(peers: list, number: int) -> list:

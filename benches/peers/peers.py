@@ -42,6 +42,8 @@ class Site:
         self.library = ROOT / ".onnxruntime/libonnxruntime.so.1.31.1"
         self.files = {model: ROOT / f"models/{model}/1/model.onnx" for model in MODELS}
         self._stack = ExitStack()
+        # What runs beside the peers and is none.
+        self.helpers: list[int] = []
         self._started: dict[tuple[str, bool], Running] = {}
         self.pki = directory / "asepsis/pki"
 
@@ -128,7 +130,8 @@ class Site:
         port = free_port()
         endpoints = ["--otlp-grpc-endpoint", f"127.0.0.1:{port}", "--otlp-http-endpoint", f"127.0.0.1:{free_port()}"]
         files = ["--pid-file", self.directory / "collector.pid", "--exporter", "blackhole"]
-        self._run("collector", [agent, "start", *files, *endpoints], self.affinity.generator)
+        collector = self._run("collector", [agent, "start", *files, *endpoints], self.affinity.generator)
+        self.helpers.append(collector.process.pid)
         return f"http://127.0.0.1:{port}"
 
     def _kserve(self, port: int, pki: Path | None):

@@ -1,8 +1,10 @@
 """Processes that are measured: started on the processors they are to have, and what they and the machine have used."""
 
+import math
 import os
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +147,53 @@ class Used:
         stats = all_stats()
         family = [stats[pid] for pid in tree(roots, stats)]
         return cls(sum(s.cpu_seconds for s in family), sum(s.rss_bytes for s in family) / 2**20)
+
+
+class Watch:
+    """What a family of processes computes from one moment on, where it is known only later which moment that was."""
+
+    SECONDS = 0.02
+
+    def __init__(self, roots: list[int]) -> None:
+        self._pids, self._readings, self._ended = tree(roots), [], threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._ended.wait(self.SECONDS):
+            self._readings.append((time.monotonic(), sum(map(cpu_seconds, self._pids))))
+
+    def since(self, begin: float) -> float:
+        """Seconds of processors from `begin`, a time of `time.monotonic`, to the last reading."""
+        return grown(self._readings, begin)
+
+
+def grown(readings: list[tuple[float, float]], begin: float) -> float:
+    """By how much what was read at rising moments has grown since `begin`; between two of them in proportion."""
+    if not readings or math.isnan(begin):
+        return math.nan
+    (at, value), *_ = readings
+    for later, larger in readings:
+        if later > begin:
+            share = (begin - at) / (later - at) if later > at else 0.0
+            return readings[-1][1] - (value + max(share, 0.0) * (larger - value))
+        at, value = later, larger
+    return 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of one process; 0 if it has ended."""
+    try:
+        return parse_stat(Path(f"/proc/{pid}/stat").read_text()).cpu_seconds
+    except OSError:
+        return 0.0
 
 
 @dataclass(frozen=True)

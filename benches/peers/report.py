@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .names import MODELS, PROBES, title
+from .names import DEFAULT, MODELS, PROBES, title
 
 BEGIN = "<!-- peers: written by scripts/compare-peers -->"
 END = "<!-- end of peers -->"
@@ -115,6 +115,10 @@ def number(value: float) -> str:
 def peers_list(result: dict) -> list[str]:
     lines = ["| peer | version |", "|---|---|"]
     lines += [f"| {title(peer)} | {running['version']} |" for peer, running in result["peers"].items()]
+    asked = {*result["peers"], *result["unavailable"]}
+    left_out = [title(peer) for peer in DEFAULT if peer not in asked]
+    if left_out:
+        lines += ["", f"Not asked for in this run: {', '.join(left_out)}."]
     if result["unavailable"]:
         lines += ["", "Not to be had here:", ""]
         lines += [

@@ -1,37 +1,23 @@
 //! The floor: tonic, rustls and ONNX Runtime with the transport's settings of the sidecar, and nothing that is
 //! checked, copied, judged or recorded. A process of its own, so that its processor time can be told.
 
-use crate::house;
-use asepsis::clock::Now;
+use crate::{house, unary};
 use asepsis::inference::ort::Runtime;
-use asepsis::proto::model_infer_response::InferOutputTensor;
 use asepsis::proto::{ModelInferRequest, ModelInferResponse};
-use asepsis::transport::tls::{self, Tls};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use ort::session::Session;
 use ort::value::TensorRef;
-use std::convert::Infallible;
-use std::future::Future;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Instant;
-use tonic::body::Body;
-use tonic::server::UnaryService;
-use tower::Service;
+use unary::Unary;
 
 /// Answers with what the model says.
-#[derive(Clone)]
-struct Floor(Arc<Model>);
-
 struct Model {
     sessions: Vec<Mutex<Session>>,
     input: &'static str,
@@ -52,48 +38,7 @@ impl Model {
         self.spent_ns.fetch_add(u64::try_from(started.elapsed().as_nanos()).unwrap(), Ordering::Relaxed);
         self.runs.fetch_add(1, Ordering::Relaxed);
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        ModelInferResponse {
-            model_name: request.model_name,
-            model_version: "1".into(),
-            outputs: vec![InferOutputTensor {
-                name: "probabilities".into(),
-                datatype: "FP32".into(),
-                shape: shape.to_vec(),
-                ..InferOutputTensor::default()
-            }],
-            raw_output_contents: vec![bytes.into()],
-            ..ModelInferResponse::default()
-        }
-    }
-}
-
-impl UnaryService<ModelInferRequest> for Floor {
-    type Response = ModelInferResponse;
-    type Future = std::future::Ready<Result<tonic::Response<ModelInferResponse>, tonic::Status>>;
-
-    fn call(&mut self, request: tonic::Request<ModelInferRequest>) -> Self::Future {
-        std::future::ready(Ok(tonic::Response::new(self.0.infer(request.into_inner()))))
-    }
-}
-
-impl Service<Request<Incoming>> for Floor {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let floor = self.clone();
-        Box::pin(async move {
-            let codec = tonic_prost::ProstCodec::default();
-            Ok(tonic::server::Grpc::new(codec)
-                .max_decoding_message_size(64 << 20)
-                .unary(floor, request)
-                .await)
-        })
+        unary::probabilities(request.model_name, shape.to_vec(), bytes)
     }
 }
 
@@ -110,18 +55,13 @@ pub fn main(model: &str, pki: &Path) {
         runs: AtomicU64::new(0),
         spent_ns: AtomicU64::new(0),
     });
-    let settings = tls::Settings {
-        certificate: Some(pki.join("server.pem")),
-        key: Some(pki.join("server.key")),
-        client_ca: Some(pki.join("ca.pem")),
-        ..tls::Settings::default()
-    };
-    let tls = Tls::start(&settings, Now::read()).unwrap();
+    let tls = unary::tls(pki);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
-    let floor = Floor(Arc::clone(&model));
+    let answering = Arc::clone(&model);
+    let floor = Unary(Arc::new(move |request| answering.infer(request)));
     runtime.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();

@@ -141,8 +141,14 @@ def test_rows_without_scores_keep_their_place():
     assert np.isnan(dump.scores["a"][1]).all()
     assert dump.scores["a"][[0, 2], 0].tolist() == [0.0, 1.0]
     assert dump.classes["a"].tolist() == [1, -1, 1]
-    # Where it cannot be known which they are, none is taken for another.
-    assert np.isnan(Dump.read(document(3, 1, 1), accepted).scores["a"]).all()
+
+
+def test_scores_of_unknown_rows_end_the_evaluation_and_are_not_taken_for_detections():
+    accepted = {"a": np.array([True, False, True])}
+    with pytest.raises(SystemExit, match="set a: 1 of 3 rows"):
+        Dump.read(document(3, 1, 1), accepted)
+    with pytest.raises(SystemExit, match="set a: 2 of 3 rows"):
+        Dump.read(document(3, 2, 1))
 
 
 def planted(rows, shift):

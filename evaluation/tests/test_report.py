@@ -79,6 +79,7 @@ def test_each_figure_below_its_target_is_called_missed(entry):
         (lambda e: e["sets"].update({"ood_inverted": found(50, 0.8)}), "out of distribution, worst"),
         (lambda e: e["cost"].update(mean=1.61), "model cost"),
         (lambda e: e["left_out"]["mean"].update({"0.05": 0.9}), "leave-one"),
+        (lambda e: e["served"].update(median_apart=0.01), "p-values apart"),
         (lambda e: e["promises"]["0.05"].update(rate=0.06), "mean of false alarms"),
         (lambda e: e["promises"]["0.05"].update(within=0.9), "within the bound"),
         (lambda e: e["promises"]["0.05"].update(as_calibrated=0.08), "committed calibration"),
@@ -104,6 +105,12 @@ def test_a_broken_promise_fails_the_run(entry, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "WORK", tmp_path)
     assert report.write([entry], {}, 1, to_docs=False) == 0
     entry["promises"]["0.05"]["rate"] = 0.08
+    assert report.write([entry], {}, 1, to_docs=False) == 1
+
+
+def test_a_sidecar_that_judges_otherwise_fails_the_run(entry, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "WORK", tmp_path)
+    entry["served"]["median_apart"] = 0.01
     assert report.write([entry], {}, 1, to_docs=False) == 1
 
 

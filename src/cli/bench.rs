@@ -121,7 +121,7 @@ pub struct Args {
     /// The ratio to --against or --baseline that is borne [default: 1.10, or 1.30 for a baseline].
     #[arg(long, value_parser = settings::positive, value_name = "RATIO")]
     max_regression: Option<f64>,
-    /// What it is held against: p50, p99, throughput [default: p50, and p99 where a block has calls enough].
+    /// What it is held against: p50, p99, throughput [default: p50].
     #[arg(long, value_delimiter = ',', value_name = "FIGURES")]
     gate: Vec<Figure>,
     /// Of the intervals, two-sided.

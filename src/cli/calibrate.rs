@@ -73,7 +73,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         (Some(path), None) => of_clean(args, path, &loader, out)?,
         (None, None) => return Err(Failure::Usage("--clean or --recorded".into())),
     };
-    let Made { served, artefact, clean, rows } = made;
+    let Made { served, artefact, clean, rows, recorded } = made;
     let path = args.model.join(load::calibration_file(&args.site));
     let json = serde_json::to_string(&artefact).map_err(|e| other(&e))?;
     // It holds embeddings of clean rows: no more public than they are.
@@ -90,7 +90,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();
     let command: Vec<String> = std::env::args().collect();
     let date = jiff::Timestamp::from_second(artefact.created).map(|t| t.to_string()).unwrap_or_default();
-    let report = told::report((&served, &artefact), (&clean, &rows), &attacked, (date, command.join(" ")))?;
+    let mut report =
+        told::report((&served, &artefact), (&clean, &rows), &attacked, (date, command.join(" ")))?;
+    report.recorded = recorded;
     file::replace(path, &report.html(), 0o644)?;
     write!(out, "{}", report.text())?;
     writeln!(out, "{}", path.display())?;
@@ -105,6 +107,8 @@ struct Made {
     /// The rows themselves; of a recording none, and its digest alone.
     clean: Rows,
     rows: Vec<Measured>,
+    /// What the calibration in use thought of the rows of a recording.
+    recorded: Option<report::Recorded>,
 }
 
 /// A calibration of clean data.
@@ -130,7 +134,7 @@ fn of_clean(args: &Args, path: &Path, loader: &Loader, out: &mut dyn Write) -> R
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
     let artefact = Artefact::new(binding, made, fit, &rows).map_err(|e| other(&e))?;
-    Ok(Made { served, artefact, clean, rows })
+    Ok(Made { served, artefact, clean, rows, recorded: None })
 }
 
 /// The rows that give references, every third: the others are to be ranked by what these have taught.

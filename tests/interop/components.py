@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import browser
 from debian import environment, find
 
 MACHINE = platform.machine()
@@ -69,6 +70,14 @@ class Unpacked(Component):
         return f"there is no apt to get {self.package} with, and it is not installed"
 
 
+class Browser(Unpacked):
+    """Chromium: as scripts/fetch-chromium says where it is."""
+
+    @property
+    def path(self) -> Path | None:
+        return Path(browser.COMMAND) if browser.COMMAND else None
+
+
 ROTEL = Component("Rotel (traces)", "rotel", "rotel-agent")
 OTELCOL = Component(
     "OpenTelemetry Collector (logs)", "otel_collector", "bin/otelcol-contrib_linux_amd64", machines=("x86_64",)
@@ -79,7 +88,8 @@ PROMETHEUS = Unpacked("Prometheus (scrapes, rules)", "prometheus", "prometheus")
 PROMTOOL = Unpacked("promtool (unit tests of alerts)", "prometheus", "promtool")
 AMTOOL = Unpacked("amtool (routes of alerts)", "prometheus-alertmanager", "amtool")
 JQ = Unpacked("jq (the runbook's commands)", "jq", "jq")
-COMPONENTS = [ROTEL, OTELCOL, ENVOY, NODE, PROMETHEUS, PROMTOOL, AMTOOL, JQ]
+CHROMIUM = Browser("Chromium (the console)", "chromium", "chromium")
+COMPONENTS = [ROTEL, OTELCOL, ENVOY, NODE, PROMETHEUS, PROMTOOL, AMTOOL, JQ, CHROMIUM]
 
 
 def main() -> int:

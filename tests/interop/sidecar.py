@@ -2,11 +2,9 @@
 
 import json
 import os
-import queue
 import signal
 import subprocess
-import threading
-import time
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,11 @@ from pathlib import Path
 import grpc
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))
+
+from evaluation.ready import START_SECONDS, ready  # noqa: E402
+
 BINARY = ROOT / os.environ.get("ASEPSIS_BINARY", "target/release/asepsis")
-START_SECONDS = 60
 STOP_SECONDS = 60
 
 
@@ -85,9 +86,9 @@ def serving(directory: Path, **settings: str):
     with log.open("w") as stderr:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
-        ready = _ready_line(process, log)
-        assert ready["pid"] == process.pid
-        sidecar = Sidecar(ready["grpc"], ready["admin"], directory, process, ready.get("operations") or "")
+        told = ready(process, log)
+        assert told["pid"] == process.pid
+        sidecar = Sidecar(told["grpc"], told["admin"], directory, process, told.get("operations") or "")
         yield sidecar
         if process.poll() is None:
             sidecar.terminate()
@@ -96,23 +97,3 @@ def serving(directory: Path, **settings: str):
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def _ready_line(process: subprocess.Popen, log: Path) -> dict:
-    lines = queue.Queue()
-
-    def read():
-        for line in process.stdout:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            line = lines.get(timeout=max(0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise AssertionError(f"not ready within {START_SECONDS} s:\n{log.read_text()}") from None
-        assert line is not None, f"ended before it was ready:\n{log.read_text()}"
-        if line.startswith("{") and json.loads(line).get("event") == "ready":
-            return json.loads(line)

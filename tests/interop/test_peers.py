@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def test_a_result_of_another_schema_is_refused():
 
 def test_a_result_is_read_as_the_generator_means_it():
     told = load.parse(json.loads(json.dumps(REPORT)))
+    assert told.seconds == 2.0
     assert (told.calls, told.p50_us, told.p99_us, told.per_second) == (1000, 96.0, 240.0, 500.0)
     assert (told.lateness_p99_us, told.bare_p50_us) == (3.0, 4.5)
 
@@ -129,6 +131,36 @@ def test_the_page_names_errors_disturbance_and_what_cannot_be_had():
         assert words in page, words
     assert "| KServe, plaintext | 700 (7.00; 7.00 to 7.00) | 700 (7.00; 7.00 to 7.00) |" in page
     assert "| unchecked tonic + rustls + ort (the floor) | 100 | 100 | 100 | 100 | 20 |" in page
+
+
+def test_the_page_names_the_peers_that_nobody_asked_for():
+    page = report.markdown(result(everything("floor", 100)), "## What each does")
+    (line,) = [line for line in page.splitlines() if line.startswith("Not asked for in this run: ")]
+    assert "MLServer, plaintext" in line and "nginx" in line
+    # Asked for, and not to be had.
+    assert "Triton (its python backend), own mTLS" not in line and "the floor" not in line
+
+
+def test_what_a_server_computed_before_the_blocks_is_not_theirs():
+    readings = [(0.0, 5.0), (1.0, 6.0), (2.0, 6.5), (3.0, 7.5)]
+    assert processes.grown(readings, 1.0) == pytest.approx(1.5)
+    assert processes.grown(readings, 1.5) == pytest.approx(1.25)
+    assert processes.grown(readings, -1.0) == pytest.approx(2.5)
+    assert processes.grown(readings, 3.0) == 0
+    assert math.isnan(processes.grown([], 1.0)) and math.isnan(processes.grown(readings, math.nan))
+
+
+def test_a_process_is_watched_while_it_computes():
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with processes.Watch([busy.pid]) as watch:
+            begun = processes.cpu_seconds(busy.pid)
+            while processes.cpu_seconds(busy.pid) < begun + 0.2:
+                pass
+        assert watch.since(-math.inf) > 0.1
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def test_the_short_table_replaces_what_stood_between_the_marks_and_nothing_else():

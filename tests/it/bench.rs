@@ -1,14 +1,17 @@
 //! `asepsis bench`, the real command, against real sidecars: what it refuses, what it writes, and what fails a build.
 //!
-//! How sure its verdicts are was measured (docs/SPECIFICATION.md); here no time is asserted: gates are so wide, or
-//! baselines so absurd, that a machine's noise decides nothing.
+//! How sure its verdicts are was measured (docs/SPECIFICATION.md); here no machine's time is asserted: gates are so
+//! wide, baselines so absurd, and a stall so long, that its noise decides nothing.
 
 use crate::house::{library, models, root};
 use crate::sidecar::{Sidecar, pki};
+use crate::unary;
 use roxmltree::Document;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_asepsis");
@@ -24,13 +27,17 @@ fn rows(model: &str) -> String {
     root().join(format!("examples/demo/{model}.npz")).display().to_string()
 }
 
-/// Runs it with the certificate of `client`.
-fn bench(target: &str, options: &[&str]) -> Output {
+/// With the certificate of `client`.
+fn command(target: &str) -> Command {
     let file = |name: &str| pki().join(name);
     let mut command = Command::new(BINARY);
     command.args(["bench", "--target", target, "--ca"]).arg(file("ca.pem"));
     command.arg("--cert").arg(file("client.pem")).arg("--key").arg(file("client.key"));
-    command.arg("--library").arg(library()).args(SHORT).args(options).output().unwrap()
+    command
+}
+
+fn bench(target: &str, options: &[&str]) -> Output {
+    command(target).arg("--library").arg(library()).args(SHORT).args(options).output().unwrap()
 }
 
 #[track_caller]
@@ -48,6 +55,7 @@ fn json(path: &Path) -> Value {
 fn options_that_do_not_go_together_are_wrong_usage() {
     for options in [
         &["--model", "wdbc", "--max-regression", "1.1"][..],
+        &["--model", "wdbc", "--gate", "p50"],
         &["--model", "wdbc", "--connections", "4", "--concurrency", "2"],
         &["--model", "wdbc", "--baseline", "b.json"],
         &["--model", "wdbc", "--arrivals", "constant"],
@@ -161,26 +169,50 @@ fn two_of_the_same_pass_and_everything_is_written() {
     let document = Document::parse(&xml).unwrap();
     let suite = document.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
     assert_eq!((suite.attribute("tests"), suite.attribute("failures")), (Some("4"), Some("0")));
+    let cases =
+        document.descendants().filter_map(|node| node.attribute("classname").and(node.attribute("name")));
+    // The two servers' answers before: by default the p50 alone is gated.
+    assert_eq!(cases.skip(2).collect::<Vec<_>>(), ["p50 over against", "verdict"]);
     let summary = std::fs::read_to_string(file("summary.md")).unwrap();
     assert!(summary.starts_with("# Job\n## Latency of `wdbc`: ✅ passed"), "{summary}");
 }
 
 #[test]
 fn an_open_loop_counts_from_when_a_call_was_due() {
-    let sidecar = Sidecar::start();
+    const STALL: Duration = Duration::from_millis(200);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let calls = AtomicUsize::new(0);
+    // 64 calls are tried, a handful warm up; then 400 are due in two seconds, of which this one is in the first.
+    let target = unary::serve(&runtime, pki(), move |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) == 200 {
+            std::thread::sleep(STALL);
+        }
+        unary::probabilities("echo".into(), vec![1, 2], vec![0; 8])
+    });
     let directory = TempDir::new().unwrap();
     let out = directory.path().join("r.json");
-    let out = out.to_str().unwrap();
-    let digits = rows("digits");
-    let output =
-        bench(&url(&sidecar), &["--model", "digits", "--data", &digits, "--rate", "250", "--out", out]);
+    let mut command = command(&target);
+    command.args([
+        "--model",
+        "echo",
+        "--input",
+        "image:FP32:-1,4",
+        "--rate",
+        "200",
+        "--arrivals",
+        "constant",
+    ]);
+    command.args(["--concurrency", "1", "--repetitions", "1", "--block", "2s", "--warmup", "40ms"]);
+    let output = command.args(["--warmup-calls", "1", "--out"]).arg(&out).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let report = json(Path::new(out));
-    assert_eq!(report["settings"]["load"]["open"]["arrivals"], "poisson");
+    let report = json(&out);
+    assert_eq!(report["settings"]["load"]["open"]["arrivals"], "constant");
     let target = &report["target"];
-    // Ten arrivals a block are expected; which ones is a matter of the seed alone.
-    let calls = target["calls"].as_u64().unwrap();
-    assert!((10..100).contains(&calls), "{calls}");
+    assert_eq!(target["calls"], 400);
+    // One call met the stall, which is less than one in a hundred; 40 came due meanwhile, and half of them waited for
+    // more than half of it.
+    let p99 = target["latency_us"]["p99"].as_f64().unwrap();
+    assert!(p99 > 1e6 * STALL.as_secs_f64() / 2.0, "{target}");
     let longest = |kind: &str| target[kind]["max"].as_f64().unwrap();
     assert!(longest("lateness_us") <= longest("latency_us"), "lateness is a part of latency");
 }

@@ -9,6 +9,7 @@ use asepsis::audit::memory::MemoryLedger;
 use asepsis::audit::pseudonym::Pseudonyms;
 use asepsis::catalog::{Catalog, Loader, Repository};
 use asepsis::clock::Now;
+use asepsis::contract::Contract;
 use asepsis::decision::Policy;
 use asepsis::detection;
 use asepsis::guard::{Guard, Head, Phase, Visitor};
@@ -168,6 +169,20 @@ pub fn batch(model: &str, rows: &[&[f32]]) -> ModelInferRequest {
     }
 }
 
+/// The graphs that the sidecar runs of a model, and the rows of its first run: the model and its twin in one, and where
+/// copies are run after that, the model alone too.
+pub fn graphs(model: &str) -> (Vec<Vec<u8>>, usize) {
+    let version = models().join(model).join("1");
+    let contract = Contract::parse(&std::fs::read_to_string(version.join("contract.toml")).unwrap()).unwrap();
+    let alone = std::fs::read(version.join("model.onnx")).unwrap();
+    let rows = contract.rows_in_first_run();
+    let Some(twin) = &contract.twin else { return (vec![alone], rows) };
+    let twin = std::fs::read(version.join(twin)).unwrap();
+    let inputs: Vec<String> = contract.inputs.iter().map(|input| input.name.clone()).collect();
+    let both = asepsis::provenance::graph::merge(&alone, &twin, &inputs, "logits").unwrap();
+    (if contract.perturbations.is_empty() { vec![both] } else { vec![both, alone] }, rows)
+}
+
 /// A session of ONNX Runtime with nothing around it, and an input of `rows` equal rows.
 pub struct Bare {
     session: ort::session::Session,
@@ -178,12 +193,21 @@ pub struct Bare {
 
 impl Bare {
     pub fn open(model: &str, rows: usize) -> Self {
-        let bytes = std::fs::read(models().join(model).join("1/model.onnx")).unwrap();
+        Self::of(&std::fs::read(models().join(model).join("1/model.onnx")).unwrap(), model, rows)
+    }
+
+    /// What the sidecar runs first for one row: with the twin, or with a copy.
+    pub fn first_run(model: &str) -> Self {
+        let (graphs, rows) = graphs(model);
+        Self::of(&graphs[0], model, rows)
+    }
+
+    fn of(graph: &[u8], model: &str, rows: usize) -> Self {
         let (name, dims) = input_of(model);
         let mut shape = vec![i64::try_from(rows).unwrap()];
         shape.extend(dims);
         let values = samples(model).clean[0].repeat(rows);
-        let session = Runtime::load(&library()).unwrap().open(&bytes, 1).unwrap();
+        let session = Runtime::load(&library()).unwrap().open(graph, 1).unwrap();
         Self { session, name, shape, values }
     }
 

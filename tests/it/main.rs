@@ -55,6 +55,7 @@ mod streams;
 mod telemetry;
 mod tokens;
 mod trust;
+mod unary;
 mod watching;
 mod wire;
 mod workload;

@@ -137,7 +137,10 @@ fn what_a_site_sent_becomes_its_calibration_and_serves() {
     let made = calibrate(&model, &file, &["--site", "ward", "--report", report.to_str().unwrap()]);
     assert!(made.status.success(), "{}", said(&made));
     assert!(said(&made).contains("calibration-ward.json"), "{}", said(&made));
-    assert!(std::fs::read_to_string(&report).unwrap().contains("What is promised"));
+    let page = std::fs::read_to_string(&report).unwrap();
+    assert!(page.contains("What is promised") && page.contains("recorded, not screened"), "{page}");
+    assert!(page.contains("of 600 rows were judged anomalous") && !page.contains("clean data"), "{page}");
+    assert!(!page.contains("accepted ("), "nobody had to accept anything");
 
     let sidecar = Sidecar::start_under(ROLES, |config| {
         config.models.repository.clone_from(&repository);
@@ -194,7 +197,10 @@ fn rows_unlike_the_promise_are_refused_until_somebody_answers_for_them() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("add --accept-shift"), "{}", said(&refused));
     assert!(!model.join("calibration-ward.json").exists());
-    let made = calibrate(&model, &file, &["--site", "ward", "--accept-shift"]);
+    let report = home.path().join("report.html");
+    let options = ["--site", "ward", "--accept-shift", "--report", report.to_str().unwrap()];
+    let made = calibrate(&model, &file, &options);
+    assert!(std::fs::read_to_string(&report).unwrap().contains("accepted (`--accept-shift`)"));
     assert!(made.status.success() && model.join("calibration-ward.json").exists(), "{}", said(&made));
 }
 

@@ -1,7 +1,7 @@
 //! May the build pass, and what should a reader know before believing the figures? Pure: a measured report in, a
 //! judged one out.
 
-use super::result::{Block, Comparison, Figure, Report, Side, Verdict};
+use super::result::{Comparison, Report, Side, Verdict};
 use super::tally::Latencies;
 use super::verdict::{self, Anchored, Rule};
 
@@ -29,12 +29,6 @@ pub(super) fn report(mut report: Report, stored: Option<&Report>, rule: &Rule) -
         found.extend(verdict::over_bare(now, rule));
     }
     report.comparisons = found;
-    if rule.is_strict {
-        let named = |c: &&mut Comparison| c.gate.is_some() && c.verdict == Verdict::Unjudged;
-        for comparison in report.comparisons.iter_mut().filter(named) {
-            comparison.verdict = Verdict::Failed;
-        }
-    }
     report.warnings = warnings(&report, stored);
     report.passed = problems(&report).is_empty();
     report
@@ -42,45 +36,40 @@ pub(super) fn report(mut report: Report, stored: Option<&Report>, rule: &Rule) -
 
 /// Why the build may not pass; nothing if it may.
 pub(super) fn problems(report: &Report) -> Vec<String> {
+    let sides = std::iter::once(&report.target).chain(&report.against);
+    let unanswered = sides.filter_map(|side| Some(format!("{}: {}", side.url, unanswered(report, side)?)));
+    unanswered.chain(report.comparisons.iter().filter_map(slower)).collect()
+}
+
+/// Why a side may not pass: more of its calls than are borne ended without an answer, or there was none.
+pub(super) fn unanswered(report: &Report, side: &Side) -> Option<String> {
     let borne = report.settings.max_errors;
-    let mut problems = Vec::new();
-    for side in std::iter::once(&report.target).chain(&report.against) {
-        let share = side.error_share();
-        if side.calls == 0 || share > borne {
-            let first = side.first_error.as_deref().unwrap_or("no answer came in time");
-            problems.push(format!(
-                "{}: {} of {} calls ended without an answer ({}), and {:.4} of them is borne: {first}",
-                side.url,
-                side.failures(),
-                side.calls.saturating_add(side.failures()),
-                errors(side),
-                borne,
-            ));
-        }
-    }
-    for comparison in report.comparisons.iter().filter(|c| c.verdict == Verdict::Failed) {
-        problems.push(match (&comparison.ratio, &comparison.why) {
-            (Some(ratio), _) => format!(
-                "{} is {:.2} times that of {} (between {:.2} and {:.2}), and {:.2} is borne",
-                comparison.figure.as_str(),
-                ratio.estimate,
-                comparison.with.as_str(),
-                ratio.low,
-                ratio.high,
-                comparison.gate.unwrap_or(1.0),
-            ),
-            (None, why) => {
-                let why = why.as_deref().unwrap_or("it was not measured");
-                format!("{} cannot be judged: {why}", comparison.figure.as_str())
-            }
-        });
-    }
-    let gated: Vec<&Comparison> = report.comparisons.iter().filter(|c| c.gate.is_some()).collect();
-    if !gated.is_empty() && gated.iter().all(|c| c.verdict == Verdict::Unjudged) {
-        let why = gated.iter().find_map(|c| c.why.as_deref()).unwrap_or("nothing was measured");
-        problems.push(format!("nothing can be judged: {why}"));
-    }
-    problems
+    (side.calls == 0 || side.error_share() > borne).then(|| {
+        format!(
+            "{} of {} calls ended without an answer ({}), and {borne:.4} of them is borne: {}",
+            side.failures(),
+            side.calls.saturating_add(side.failures()),
+            errors(side),
+            side.first_error.as_deref().unwrap_or("no answer came in time"),
+        )
+    })
+}
+
+/// Why a gated figure may not pass.
+pub(super) fn slower(comparison: &Comparison) -> Option<String> {
+    let Comparison { figure, with, ratio, gate, why, .. } = comparison;
+    let figure = figure.as_str();
+    (comparison.verdict == Verdict::Failed).then(|| match ratio {
+        Some(ratio) => format!(
+            "{figure} is {:.2} times that of {} (between {:.2} and {:.2}), and {:.2} is borne",
+            ratio.estimate,
+            with.as_str(),
+            ratio.low,
+            ratio.high,
+            gate.unwrap_or(1.0),
+        ),
+        None => format!("{figure} cannot be judged: {}", why.as_deref().unwrap_or("it was not measured")),
+    })
 }
 
 /// Errors by code, as in `12 UNAVAILABLE, 1 TIMEOUT`.
@@ -104,7 +93,7 @@ fn warnings(report: &Report, stored: Option<&Report>) -> Vec<String> {
         if late > LATE * median {
             warnings.push(format!(
                 "{url}: one call in a hundred was sent {late:.0} us late or later, which counts as latency: the machine is \
-                 too busy for this client"
+                 too busy for this client, or all callers were waiting (--concurrency)"
             ));
         }
         if let Some(open) = &report.settings.load.open
@@ -118,11 +107,6 @@ fn warnings(report: &Report, stored: Option<&Report>) -> Vec<String> {
     }
     if let Some(steal) = report.machine.steal_share.filter(|share| *share > STOLEN) {
         warnings.push(format!("the hypervisor took {:.0}% of the time for other machines", steal * 100.0));
-    }
-    let least = |blocks: &[Block]| blocks.iter().map(|block| block.calls).min().unwrap_or(0);
-    if report.comparisons.iter().any(|c| c.gate.is_some() && c.figure == Figure::P99 && c.ratio.is_none()) {
-        let calls = least(&report.target.blocks);
-        warnings.push(format!("p99 was not judged: a block had {calls} calls; raise --block"));
     }
     if report.comparisons.iter().any(|c| c.verdict == Verdict::Unsure) {
         warnings.push("an interval holds the gate: more --repetitions make it narrower".to_owned());

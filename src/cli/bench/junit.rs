@@ -1,14 +1,15 @@
-//! What does a CI show as a test report? A case for the errors, and one for each figure that is gated.
+//! What does a CI show as a test report? A case for the errors of each server, one for each figure that is gated, and
+//! the verdict.
 
-use super::judge::errors;
-use super::result::{Comparison, Report, Side, Verdict};
+use super::judge::{problems, slower, unanswered};
+use super::result::Report;
 use std::fmt::Write;
 
 /// One test suite, as the JUnit plugins of GitLab, Jenkins and others read it.
 pub(super) fn xml(report: &Report) -> String {
     let mut cases = String::new();
-    let (mut tests, mut failures, mut skipped) = (0_u32, 0_u32, 0_u32);
-    let mut case = |name: &str, inner: Option<(Outcome, String)>| {
+    let (mut tests, mut failures) = (0_u32, 0_u32);
+    let mut case = |name: &str, problem: Option<String>| {
         tests = tests.saturating_add(1);
         let _ = write!(
             cases,
@@ -16,61 +17,25 @@ pub(super) fn xml(report: &Report) -> String {
             escaped(&report.settings.model),
             escaped(name)
         );
-        match inner {
-            None => cases.push_str("/>\n"),
-            Some((Outcome::Failed, message)) => {
-                failures = failures.saturating_add(1);
-                let _ = writeln!(cases, "><failure message=\"{}\"/></testcase>", escaped(&message));
-            }
-            Some((Outcome::Skipped, message)) => {
-                skipped = skipped.saturating_add(1);
-                let _ = writeln!(cases, "><skipped message=\"{}\"/></testcase>", escaped(&message));
-            }
-        }
+        let Some(problem) = problem else { return cases.push_str("/>\n") };
+        failures = failures.saturating_add(1);
+        let _ = writeln!(cases, "><failure message=\"{}\"/></testcase>", escaped(&problem));
     };
     for side in std::iter::once(&report.target).chain(&report.against) {
-        case(&format!("{} answers", side.url), of_errors(side, report.settings.max_errors));
+        case(&format!("{} answers", side.url), unanswered(report, side));
     }
     for comparison in report.comparisons.iter().filter(|comparison| comparison.gate.is_some()) {
         let name = format!("{} over {}", comparison.figure.as_str(), comparison.with.as_str());
-        case(&name, of_comparison(comparison));
+        case(&name, slower(comparison));
     }
+    // The exit status itself, whatever it comes from.
+    let problems = problems(report);
+    case("verdict", (!problems.is_empty()).then(|| problems.join("; ")));
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"asepsis bench\" tests=\"{tests}\" \
-         failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" timestamp=\"{}\">\n{cases}  </testsuite>\n</testsuites>\n",
+         failures=\"{failures}\" errors=\"0\" skipped=\"0\" timestamp=\"{}\">\n{cases}  </testsuite>\n</testsuites>\n",
         escaped(report.made.trim_end_matches('Z'))
     )
-}
-
-enum Outcome {
-    Failed,
-    Skipped,
-}
-
-fn of_errors(side: &Side, borne: f64) -> Option<(Outcome, String)> {
-    let failed = side.calls == 0 || side.error_share() > borne;
-    let word = side.first_error.as_deref().unwrap_or("no answer came in time");
-    failed.then(|| {
-        (Outcome::Failed, format!("{} of {} answered calls and {}: {word}", errors(side), side.calls, borne))
-    })
-}
-
-fn of_comparison(comparison: &Comparison) -> Option<(Outcome, String)> {
-    let ratio = comparison.ratio.map_or_else(
-        || comparison.why.clone().unwrap_or_default(),
-        |ratio| {
-            let gate = comparison.gate.unwrap_or(1.0);
-            format!(
-                "ratio {:.3}, between {:.3} and {:.3}; {gate:.2} is borne",
-                ratio.estimate, ratio.low, ratio.high
-            )
-        },
-    );
-    match comparison.verdict {
-        Verdict::Passed | Verdict::Unsure => None,
-        Verdict::Failed => Some((Outcome::Failed, ratio)),
-        Verdict::Unjudged => Some((Outcome::Skipped, ratio)),
-    }
 }
 
 /// Text in an attribute; what XML 1.0 has no place for is a space.
@@ -91,7 +56,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::tests::{report, slower};
+    use super::super::judge::tests::{anchored, report, short, slower};
+    use super::super::result::Side;
     use super::*;
     use roxmltree::Document;
 
@@ -110,8 +76,17 @@ mod tests {
 
     #[test]
     fn every_gated_figure_is_a_case_and_a_slower_one_a_failure() {
-        assert_eq!(counted(&xml(&report(1.0)), "failure"), (5, 0));
-        assert_eq!(counted(&xml(&slower(1.25)), "failure"), (5, 3));
+        assert_eq!(counted(&xml(&report(1.0)), "failure"), (6, 0));
+        assert_eq!(counted(&xml(&slower(1.25)), "failure"), (6, 4));
+    }
+
+    #[test]
+    fn it_is_green_only_where_the_build_passes() {
+        let silent = Report { target: Side { calls: 0, ..report(1.0).target }, ..report(1.0) };
+        for run in [report(1.0), slower(1.25), short(), anchored(100.0, 10.0), silent] {
+            let red = counted(&xml(&run), "failure").1 > 0;
+            assert_eq!(red, !problems(&run).is_empty(), "{:?}", problems(&run));
+        }
     }
 
     #[test]
@@ -120,7 +95,7 @@ mod tests {
         refused.target.errors.insert("INVALID_ARGUMENT".into(), 7);
         refused.target.first_error = Some("INVALID_ARGUMENT: \"<&>\u{1}".into());
         let xml = xml(&refused);
-        assert_eq!(counted(&xml, "failure").1, 1);
+        assert_eq!(counted(&xml, "failure").1, 2);
         let document = Document::parse(&xml).unwrap();
         let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
         assert!(failure.attribute("message").unwrap().contains("INVALID_ARGUMENT: \"<&> "));

@@ -236,9 +236,9 @@ pub(crate) enum Verdict {
     Passed,
     /// The gate is within the interval: it may be a regression or chance. The build does not fail.
     Unsure,
-    /// All of the interval is above the gate.
+    /// All of the interval is above the gate, or there is a gate and no ratio.
     Failed,
-    /// There is no gate, or nothing that could be judged.
+    /// There is no gate.
     Unjudged,
 }
 

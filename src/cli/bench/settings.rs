@@ -2,10 +2,10 @@
 
 use super::Args;
 use super::arrivals::CALLS_MAX;
-use super::result::{Figure, Input, Load, Open, Settings, Source};
+use super::result::{Input, Load, Open, Settings, Source};
 use super::rounds::Plan;
 use super::statistics::Chance;
-use super::verdict::Rule;
+use super::verdict::{Rule, USUAL};
 use std::time::Duration;
 
 /// The ratio that is borne between two servers of one run, and between two runs.
@@ -91,8 +91,13 @@ pub(super) fn load(args: &Args) -> Result<Load, String> {
     if open.as_ref().is_some_and(|open| open.rate * longest > most) {
         return Err(format!("--rate is too high for a block: at most {CALLS_MAX} calls"));
     }
-    if args.max_regression.is_some() && args.against.is_none() && args.baseline.is_none() {
-        return Err("--max-regression needs --against or --baseline".to_owned());
+    if args.against.is_none() && args.baseline.is_none() {
+        if args.max_regression.is_some() {
+            return Err("--max-regression needs --against or --baseline".to_owned());
+        }
+        if !args.gate.is_empty() {
+            return Err("--gate needs --against or --baseline".to_owned());
+        }
     }
     Ok(Load { connections, concurrency, open })
 }
@@ -133,12 +138,8 @@ pub(super) fn plan(args: &Args, settings: &Settings) -> Plan {
 pub(super) fn rule(args: &Args) -> Rule {
     let gate =
         args.max_regression.unwrap_or(if args.baseline.is_some() { GATE_BASELINE } else { GATE_AGAINST });
-    // A throughput is a mean, and one long pause of a busy machine moves it: up to 3 of 100 equal
-    // builds failed by it (docs/SPECIFICATION.md).
-    let usual = || vec![Figure::P50, Figure::P99];
     Rule {
-        figures: if args.gate.is_empty() { usual() } else { args.gate.clone() },
-        is_strict: !args.gate.is_empty(),
+        figures: if args.gate.is_empty() { USUAL.to_vec() } else { args.gate.clone() },
         gate: Some(gate),
         chance: Chance { confidence: args.confidence, seed: args.seed },
     }

@@ -6,6 +6,7 @@
 //! noisy neighbour in a quarter of the blocks cannot move; a block that had few calls, because the machine was busy
 //! elsewhere, weighs as little as it knows. The interval is a bootstrap over pairs, widened for small samples (Efron and Tibshirani 1993; Hesterberg, The American Statistician 69(4), 2015, section 3.2.1).
 
+use crate::calibration::normal;
 use rand_distr::{Distribution, Uniform};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
@@ -90,38 +91,14 @@ fn interval(
 fn tail(confidence: f64, blocks: usize) -> f64 {
     let n = as_f64(blocks);
     let plain = (1.0 - confidence) / 2.0;
-    let z = normal_quantile(1.0 - plain);
+    let z = normal::quantile(1.0 - plain);
     // Student's quantile by its expansion (Abramowitz and Stegun 26.7.5), to a hundredth from 4 blocks on.
     let v = (n - 1.0).max(1.0);
     let g1 = (z.powi(3) + z) / 4.0;
     let g2 = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
     let g3 = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
     let t = z + g1 / v + g2 / v.powi(2) + g3 / v.powi(3);
-    1.0 - normal(t * (n / v).sqrt())
-}
-
-/// The distribution function of the normal distribution (Abramowitz and Stegun 26.2.17, to 7.5e-8).
-fn normal(x: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
-    let poly = t
-        * (0.319_381_530
-            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
-    let upper = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * poly;
-    if x < 0.0 { upper } else { 1.0 - upper }
-}
-
-/// Its inverse, by bisection.
-fn normal_quantile(p: f64) -> f64 {
-    let (mut low, mut high) = (-9.0, 9.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if normal(middle) < p {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
+    normal::cdf(-t * (n / v).sqrt())
 }
 
 /// The mean of the middle half of the weight; 0 of none.

@@ -5,6 +5,7 @@
 //! low, and more clean rows than promised would lie above them. Attacks among them make thresholds too high. The two
 //! look alike from here, which is why a person decides (ADR 19).
 
+use super::report::Recorded;
 use super::told::{self, Judge};
 use super::{Args, Made, Rows};
 use crate::calibration::promise::Promise;
@@ -65,11 +66,11 @@ pub(super) fn calibrate(
     let base =
         Artefact::parse(&json, &binding).map_err(|error| Failure::Other(format!("{name}: {error}")))?;
     let served = super::fitted(loader, &args.model, &base.fit)?;
-    plausible(&served, &measured_too(base.clone(), &rows), &rows, args.accept_shift, out)?;
+    let found = plausible(&served, &measured_too(base.clone(), &rows), &rows, args.accept_shift, out)?;
     let clean = Rows { sha256: sha256(&bytes), ..Rows::default() };
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
     let artefact = Artefact::new(binding, made, base.fit, &rows).map_err(|error| at(&error))?;
-    Ok(Made { served, artefact, clean, rows })
+    Ok(Made { served, artefact, clean, rows, recorded: Some(found) })
 }
 
 fn is_of(header: &Header, contract: &Contract) -> Result<(), String> {
@@ -98,7 +99,7 @@ fn plausible(
     rows: &[Measured],
     accept_shift: bool,
     out: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> Result<Recorded, Failure> {
     let judge = Judge::of(served, base);
     let calibration = judge.by_policy(base)?;
     let alpha = judge.policy.alpha_flag;
@@ -108,15 +109,16 @@ fn plausible(
         return Err(Failure::Other(problem.into()));
     }
     let flagged = p_values.iter().filter(|p| **p <= alpha).count();
-    let chance = Promise::new(alpha, calibration.rows_ranked()).at_least(flagged, p_values.len());
+    let p = Promise::new(alpha, calibration.rows_ranked()).at_least(flagged, p_values.len());
     let said = format!(
         "{flagged} of {} recorded rows are judged anomalous by the calibration in use, which promised a share of \
-         {alpha} (p = {chance:.2e})",
+         {alpha} (p = {p:.2e})",
         p_values.len()
     );
     writeln!(out, "{said}")?;
-    if chance >= IMPLAUSIBLE || accept_shift {
-        return Ok(());
+    let shifted = p < IMPLAUSIBLE;
+    if !shifted || accept_shift {
+        return Ok(Recorded { flagged, rows: p_values.len(), alpha, p, accepted: shifted });
     }
     Err(Failure::Other(format!(
         "{said}: this site differs from the calibration data, which a calibration of its own mends, or attacks are \

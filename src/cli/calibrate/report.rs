@@ -4,6 +4,7 @@
 //! no script, no font, no image from elsewhere, and a policy that would refuse them.
 
 mod charts;
+mod checks;
 mod page;
 mod sections;
 mod statistics;
@@ -12,7 +13,6 @@ mod text;
 
 use crate::calibration::promise::Promise;
 use crate::calibration::resample::{Order, Resampled};
-use std::time::Duration;
 
 /// All that is reported of one calibration. Plain data: whoever calibrates fills it in.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Report {
     pub bound_to: Vec<(String, String)>,
     /// How many clean rows did what.
     pub rows: Rows,
+    /// Where they come from, if nobody says that they are clean.
+    pub recorded: Option<Recorded>,
     /// The policy's thresholds, the one of the largest alpha first: that one judges strata, gates and blocks.
     pub thresholds: Vec<Threshold>,
     /// Every detector, in the order in which they run.
@@ -56,8 +58,21 @@ pub struct Rows {
     pub references: usize,
     /// Rank the fused score.
     pub ranked: usize,
-    /// Were left out: the contract refuses them, or a detector could not measure them.
-    pub left_out: usize,
+}
+
+/// Rows of production traffic, and what the calibration in use thought of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recorded {
+    /// Rows that it judged anomalous at `alpha`.
+    pub flagged: usize,
+    /// All of them.
+    pub rows: usize,
+    /// What it had promised.
+    pub alpha: f64,
+    /// How probable so many are by chance.
+    pub p: f64,
+    /// Whether that is too few for chance, and a person took them all the same.
+    pub accepted: bool,
 }
 
 /// One threshold of the policy.
@@ -78,8 +93,6 @@ pub struct DetectorScores {
     pub stage: usize,
     /// Rows of the model that are run for it alone: 0 for what is measured on the answer, 1 for a copy.
     pub passes: f64,
-    /// How long it takes a row, without the model.
-    pub time: Option<Duration>,
     /// Of the clean rows that rank.
     pub clean: Vec<f64>,
     /// Of all attacked rows.
@@ -154,6 +167,11 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         text::lines(self)
+    }
+
+    /// What its rows are called.
+    fn kind(&self) -> &'static str {
+        if self.recorded.is_some() { "recorded" } else { "clean" }
     }
 
     /// The threshold of the largest alpha.

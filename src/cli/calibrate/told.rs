@@ -10,6 +10,7 @@ use crate::cli::Failure;
 use crate::decision::Policy;
 use crate::detection::vector::softmax;
 use crate::detection::{Detector, Row, Settings};
+use crate::inference::cascade::Plan;
 use crate::inference::perturbation::Secret;
 use crate::judgement::{Served, ask_all};
 
@@ -32,8 +33,7 @@ pub(super) struct Attacked {
 pub(super) struct Judge {
     early: Vec<Detector>,
     late: Vec<Detector>,
-    /// Copies that the second run holds.
-    copies: usize,
+    plan: Plan,
     pub(super) policy: Policy,
 }
 
@@ -45,7 +45,7 @@ impl Judge {
         let runs = |name: &Detector| settings.enable(*name) && artefact.references.contains_key(name);
         early.retain(runs);
         late.retain(runs);
-        Self { early, late, copies: served.cascade.plan.second.len(), policy: Policy::default() }
+        Self { early, late, plan: served.cascade.plan.clone(), policy: Policy::default() }
     }
 
     /// With so many rows leaving after the first run.
@@ -59,12 +59,13 @@ impl Judge {
         let calibration = self.calibration(artefact, self.policy.exit_share);
         calibration.ok_or_else(|| Failure::Other("the clean rows make no calibration".into()))
     }
+}
 
-    /// Rows of the model run for a clean row, mean.
-    #[expect(clippy::cast_precision_loss, reason = "a handful of copies")]
-    fn passes(&self, calibration: &Calibration) -> f64 {
-        1.0 + (1.0 - calibration.exit_share()) * self.copies as f64
-    }
+/// Rows of the model run for a clean row, mean: itself, the copies beside it, and those of the second run if it does
+/// not leave at the gate.
+#[expect(clippy::cast_precision_loss, reason = "a handful of copies")]
+fn passes(plan: &Plan, exit_share: f64) -> f64 {
+    1.0 + plan.first.len() as f64 + (1.0 - exit_share) * plan.second.len() as f64
 }
 
 /// The fused score of each row that could be measured, as the cascade comes to it.
@@ -123,14 +124,15 @@ pub(super) fn report(
             ("twin", binding.twin_sha256.clone()),
             ("revision of the detectors", binding.scores.to_string()),
             ("ONNX Runtime", binding.onnxruntime.clone()),
-            ("clean data", artefact.dataset_sha256.clone()),
+            ("data", artefact.dataset_sha256.clone()),
             ("site", artefact.site.clone()),
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| (name.to_owned(), value))
         .collect(),
-        rows: report::Rows { references: measured.len().saturating_sub(count), ranked: count, left_out: 0 },
+        rows: report::Rows { references: measured.len().saturating_sub(count), ranked: count },
+        recorded: None,
         thresholds: vec![threshold("flagged", policy.alpha_flag), threshold("withheld", policy.alpha)],
         detectors: detectors(&judge, artefact, attacked),
         attacks: attacked.iter().map(|attack| of_attack(&calibration, attack)).collect(),
@@ -157,7 +159,6 @@ fn detectors(judge: &Judge, artefact: &Artefact, attacked: &[Attacked]) -> Vec<D
             name: String::from(name),
             stage,
             passes: if name.copy().is_some() { 1.0 } else { 0.0 },
-            time: None,
             clean: artefact.ranked.scores.get(&name).cloned().unwrap_or_default(),
             attacked: attacked.iter().flat_map(|attack| &attack.rows).filter_map(of).collect(),
         }
@@ -178,7 +179,7 @@ fn gates(judge: &Judge, artefact: &Artefact, attacked: &[Attacked]) -> Vec<Gate>
         let calibration = judge.calibration(artefact, quantile)?;
         Some(Gate {
             quantile,
-            passes: judge.passes(&calibration),
+            passes: passes(&judge.plan, calibration.exit_share()),
             detected: found(&calibration, attacked, judge.policy.alpha_flag),
             chosen: (quantile - judge.policy.exit_share).abs() < 1e-9,
         })
@@ -255,4 +256,23 @@ fn resampled(judge: &Judge, artefact: &Artefact, measured: &[Measured]) -> Optio
         })
     };
     resample::resample(measured.len(), judge.policy.alpha_flag, SPLITS, SEED, split)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_beside_every_row_is_paid_for_every_row() {
+        let plan =
+            |first: &[usize], second: &[usize]| Plan { first: first.to_vec(), second: second.to_vec() };
+        for (plan, exit_share, wanted) in [
+            (plan(&[], &[]), 0.9, 1.0),
+            (plan(&[0], &[1, 2]), 1.0, 2.0),
+            (plan(&[0], &[1, 2]), 0.5, 3.0),
+            (plan(&[], &[0, 1]), 0.9, 1.2),
+        ] {
+            assert!((passes(&plan, exit_share) - wanted).abs() < 1e-9, "{plan:?} {exit_share}");
+        }
+    }
 }

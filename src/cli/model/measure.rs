@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::contract::{Contract, Meaning, OutputSpec};
+use crate::detection::vector;
 use crate::inference::interrupt::Interrupt;
 use crate::inference::ort::{OrtBackend, Port, Runtime, ports};
 use crate::inference::{Backend, Batch, Outputs};
@@ -90,25 +91,23 @@ pub(super) fn agreement(
     let mut found = Agreement { same: 0, rows: rows.len(), distance: 0.0 };
     for row in rows {
         let (one, other) = (one.run(row)?, other.run(row)?);
-        let values = |outputs: &Outputs| outputs.clean(0, 0).map(|values| probabilities(values, meaning));
-        let (Some(one), Some(other)) = (values(&one), values(&other)) else {
-            return Err("an output has no rows".to_owned());
+        let of = |outputs: &Outputs| {
+            let values = outputs.clean(0, 0)?;
+            Some((vector::class(values)?, shares(values, meaning)?))
         };
-        found.same = found.same.saturating_add(usize::from(largest(&one) == largest(&other)));
-        found.distance += one.iter().zip(&other).map(|(a, b)| (a - b).abs()).sum::<f64>();
+        let (Some((class, shares)), Some((other_class, other_shares))) = (of(&one), of(&other)) else {
+            return Err("an output has no classes, or values that are none of them".to_owned());
+        };
+        found.same = found.same.saturating_add(usize::from(class == other_class));
+        found.distance += vector::l1(&shares, &other_shares).ok_or("the models have other classes")?;
     }
     found.distance /= as_f64(rows.len().max(1));
     Ok(found)
 }
 
-fn probabilities(values: &[f32], meaning: Meaning) -> Vec<f64> {
+fn shares(values: &[f32], meaning: Meaning) -> Option<Vec<f64>> {
     match meaning {
-        Meaning::Logits => {
-            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let raised: Vec<f64> = values.iter().map(|v| (f64::from(*v) - f64::from(most)).exp()).collect();
-            let sum: f64 = raised.iter().sum();
-            raised.into_iter().map(|value| value / sum).collect()
-        }
+        Meaning::Logits => vector::softmax(values, 1.0),
         Meaning::Probabilities
         | Meaning::Embedding
         | Meaning::Labels
@@ -116,17 +115,8 @@ fn probabilities(values: &[f32], meaning: Meaning) -> Vec<f64> {
         | Meaning::TwinProbabilities
         | Meaning::TwinLogits
         | Meaning::TwinLabels
-        | Meaning::TwinValues => values.iter().map(|v| f64::from(*v)).collect(),
+        | Meaning::TwinValues => vector::probabilities(values),
     }
-}
-
-/// Where the largest is; the first of several.
-fn largest(values: &[f64]) -> Option<usize> {
-    let first = |best: Option<(usize, f64)>, (at, value): (usize, &f64)| match best {
-        Some((_, most)) if *value <= most => best,
-        _ => Some((at, *value)),
-    };
-    values.iter().enumerate().fold(None, first).map(|(at, _)| at)
 }
 
 /// Medians of single runs of a row, one model after the other in turn, so that both meet the same machine.

@@ -2,7 +2,7 @@ use super::*;
 
 fn rule() -> Rule {
     let figures = vec![Figure::P50, Figure::P99, Figure::Throughput];
-    Rule { figures, is_strict: false, gate: Some(1.1), chance: Chance { confidence: 0.95, seed: 1 } }
+    Rule { figures, gate: Some(1.1), chance: Chance { confidence: 0.95, seed: 1 } }
 }
 
 fn block(p50_us: f64) -> Block {
@@ -10,18 +10,18 @@ fn block(p50_us: f64) -> Block {
 }
 
 #[test]
-fn too_few_blocks_or_calls_are_not_judged() {
+fn what_is_gated_and_has_too_few_blocks_or_calls_fails() {
     let few = against(&[block(1.0); 3], &[block(1.0); 3], &rule());
-    assert!(few.iter().all(|c| c.verdict == Verdict::Unjudged && c.ratio.is_none() && c.why.is_some()));
+    assert!(few.iter().all(|c| c.verdict == Verdict::Failed && c.ratio.is_none() && c.why.is_some()));
     let silent = Block { calls: 0, p50_us: 0.0, p99_us: 0.0, throughput_per_s: 0.0 };
     let mut blocks = vec![block(1.0); 9];
     blocks.push(silent);
     let found = against(&blocks, &[block(1.0); 10], &rule());
-    assert!(found.iter().all(|c| c.verdict == Verdict::Unjudged), "{found:?}");
+    assert!(found.iter().all(|c| c.verdict == Verdict::Failed), "{found:?}");
     let thin = Block { calls: 199, ..block(1.0) };
     let found = against(&[thin; 10], &[thin; 10], &rule());
     let verdicts: Vec<Verdict> = found.iter().map(|c| c.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Passed, Verdict::Unjudged, Verdict::Passed]);
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Failed, Verdict::Passed]);
 }
 
 #[test]
@@ -56,10 +56,11 @@ fn recorded() -> Vec<[Vec<Block>; 2]> {
 
 /// Of `runs`, those that fail if the first of both had taken so many times as long.
 fn failing(runs: &[[Vec<Block>; 2]], times: f64) -> usize {
+    let usual = Rule { figures: USUAL.to_vec(), ..rule() };
     let fails = |[target, other]: &&[Vec<Block>; 2]| {
         let slow = |b: &Block| Block { p50_us: b.p50_us * times, p99_us: b.p99_us * times, ..*b };
         let target: Vec<Block> = target.iter().map(slow).collect();
-        against(&target, other, &rule()).iter().any(|c| c.verdict == Verdict::Failed)
+        against(&target, other, &usual).iter().any(|c| c.verdict == Verdict::Failed)
     };
     runs.iter().filter(fails).count()
 }

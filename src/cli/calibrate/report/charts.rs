@@ -63,7 +63,7 @@ pub(super) fn cost(gates: &[Gate]) -> String {
     let room = ((high - low) * 0.06).max(0.05);
     let worst = gates.iter().map(|gate| gate.detected).fold(1.0, f64::min);
     let from = (worst * 10.0 - 0.5).floor().max(0.0) / 10.0;
-    let x = axis("rows of the model run for a clean row", (low - room).max(0.0), high + room, false);
+    let x = axis("rows of the model run for a row", (low - room).max(0.0), high + room, false);
     let mut plot = Plot::new("Detection rate against cost", x, axis("detection rate", from, 1.0, true));
     let points: Vec<(f64, f64)> = gates.iter().map(|gate| (gate.passes, gate.detected)).collect();
     plot.line("attacked", &points);

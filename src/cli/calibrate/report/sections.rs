@@ -1,39 +1,60 @@
 //! The page, section by section, in the order in which whoever signs for the model asks.
 
+use super::Report;
 use super::charts::{self, Mark};
+use super::checks;
 use super::page::{Page, Tone, alpha, count, p_value, percent, rows};
 use super::statistics::{self, Reliability, as_f64};
-use super::text::{CONFIDENCE_BINS, SUSPICIOUS};
-use super::{Labelled, Report};
+use super::text::CONFIDENCE_BINS;
 use crate::calibration::promise::{Promise, interval};
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let mut page = Page::new(&format!("Calibration of {}, version {}", report.model, report.version));
-    let clean = report.rows;
+    let data = if report.recorded.is_some() { "traffic, recorded, not screened," } else { "clean data" };
     page.paragraph(
         Tone::Soft,
         &format!(
-            "{}. {} of clean data gave the detectors their references, {} rank the fused score, {} were left out \
-             because the contract refuses them or a detector could not measure them. A row is one input, such as \
-             one image.",
+            "{}. {} of {data} gave the detectors their references, {} rank the fused score. A row is one input, such \
+             as one image.",
             report.date,
-            rows(clean.references),
-            count(clean.ranked),
-            count(clean.left_out)
+            rows(report.rows.references),
+            count(report.rows.ranked)
         ),
     );
+    recorded(&mut page, report);
     promise(&mut page, report);
     assumptions(&mut page);
     detection(&mut page, report);
     detectors(&mut page, report);
     cost(&mut page, report);
     strata(&mut page, report);
-    splits(&mut page, report);
-    order(&mut page, report);
-    reliability(&mut page, report.labelled.as_ref());
+    checks::splits(&mut page, report);
+    checks::order(&mut page, report);
+    reliability(&mut page, report);
     record(&mut page, report);
     page.finish()
+}
+
+fn recorded(page: &mut Page, report: &Report) {
+    let Some(found) = report.recorded else { return };
+    let accepted = if found.accepted {
+        " More than chance explains, and accepted (`--accept-shift`): whoever signs answers for them."
+    } else {
+        ""
+    };
+    page.paragraph(
+        Tone::Warning,
+        &format!(
+            "Nobody has looked at these rows. What is said of clean rows here holds if none of them is an attack: \
+             attacks among them raise the thresholds. {} of {} were judged anomalous by the calibration in use, which \
+             promised a share of {} (p = {}).{accepted}",
+            count(found.flagged),
+            rows(found.rows),
+            percent(found.alpha),
+            p_value(found.p)
+        ),
+    );
 }
 
 fn promise(page: &mut Page, report: &Report) {
@@ -110,10 +131,10 @@ fn assumptions(page: &mut Page) {
 }
 
 fn detection(page: &mut Page, report: &Report) {
-    page.heading("The fused score, clean against attacked");
+    page.heading(&format!("The fused score, {} against attacked", report.kind()));
     let marks = marks(report, &report.fused);
     let attacked = report.attacked();
-    page.key(&[("clean", "clean rows that rank"), ("attacked", "attacked rows")]);
+    page.key(&[("clean", &format!("{} rows that rank", report.kind())), ("attacked", "attacked rows")]);
     let mut figures = vec![(
         charts::histogram("Fused score", &report.fused, &attacked, &marks),
         "Fused score: the sum of the squares by which -log p of each score exceeds 1. The bars at the ends hold what \
@@ -164,12 +185,9 @@ fn detectors(page: &mut Page, report: &Report) {
     page.paragraph(
         Tone::Soft,
         "What each would find alone with a threshold of its own. Stage 2 runs only for rows that do not leave at \
-         the gate. Copies are rows that the model runs besides the input; the time is the detector's own, without \
-         the model.",
+         the gate. Copies are rows that the model runs besides the input.",
     );
-    let mut head =
-        vec!["Detector".to_owned(), "Stage".to_owned(), "Copies".to_owned(), "Time a row".to_owned()];
-    head.push("Area under ROC".to_owned());
+    let mut head = ["Detector", "Stage", "Copies", "Area under ROC"].map(str::to_owned).to_vec();
     for threshold in &report.thresholds {
         head.push(format!("Found alone at {}", alpha(&threshold.promise)));
     }
@@ -182,7 +200,6 @@ fn detectors(page: &mut Page, report: &Report) {
             detector.name.clone(),
             detector.stage.to_string(),
             format!("{}", detector.passes),
-            detector.time.map_or_else(unknown, |time| format!("{:.1} µs", time.as_secs_f64() * 1e6)),
             area.map_or_else(unknown, |area| format!("{area:.3}")),
         ];
         for threshold in &report.thresholds {
@@ -194,7 +211,7 @@ fn detectors(page: &mut Page, report: &Report) {
         figures.push((svg, detector.name.clone()));
     }
     page.table(&head, &table);
-    page.key(&[("clean", "clean rows that rank"), ("attacked", "attacked rows")]);
+    page.key(&[("clean", &format!("{} rows that rank", report.kind())), ("attacked", "attacked rows")]);
     page.figures(&figures);
 }
 
@@ -206,9 +223,10 @@ fn cost(page: &mut Page, report: &Report) {
     }
     let Some(threshold) = report.widest() else { return };
     let caption = format!(
-        "Share of attacked rows found at {}, against the rows of the model that a clean row costs, for gates that \
+        "Share of attacked rows found at {}, against the rows of the model that a {} row costs, for gates that \
          let more or fewer rows leave after stage 1.",
-        alpha(&threshold.promise)
+        alpha(&threshold.promise),
+        report.kind()
     );
     page.figures(&[(charts::cost(&report.gates), caption)]);
     let row = |gate: &super::Gate| {
@@ -219,13 +237,15 @@ fn cost(page: &mut Page, report: &Report) {
         ]
     };
     let table: Vec<Vec<String>> = report.gates.iter().map(row).collect();
-    page.table(&["Clean rows that leave at the gate", "Rows of the model", "Found"], &table);
+    let leave = format!("Share of {} rows that leave at the gate", report.kind());
+    page.table(&[&leave, "Rows of the model", "Found"], &table);
 }
 
 fn strata(page: &mut Page, report: &Report) {
     page.heading("False alarms in parts of the data");
     let Some(threshold) = report.widest().filter(|_| !report.strata.is_empty()) else {
-        page.paragraph(Tone::Missing, "Nothing tells the clean rows apart by class, site or modality.");
+        let missing = format!("Nothing tells the {} rows apart by class, site or modality.", report.kind());
+        page.paragraph(Tone::Missing, &missing);
         return;
     };
     let promise = threshold.promise;
@@ -264,72 +284,19 @@ fn strata(page: &mut Page, report: &Report) {
     }
 }
 
-fn splits(page: &mut Page, report: &Report) {
-    page.heading("Does the promise hold on these data, split anew?");
-    let Some(found) = &report.resampled else {
-        page.paragraph(Tone::Missing, "Not checked.");
-        return;
-    };
-    page.paragraph(
-        if found.p_value <= SUSPICIOUS { Tone::Warning } else { Tone::Plain },
-        &format!(
-            "In {} random splits, {} calibrate and {} new ones are tested at alpha {}: the mean false-alarm rate is \
-             {} ({} expected), and {} of the splits are within the 95% bound of {} (p = {}).{}",
-            count(found.rates.len()),
-            rows(found.promise.rows()),
-            count(found.tested),
-            alpha(&found.promise),
-            percent(found.mean),
-            percent(found.promise.expected()),
-            percent(found.within),
-            percent(found.bound),
-            p_value(found.p_value),
-            if found.p_value <= SUSPICIOUS { " Fewer than can be by chance: the calibration is wrong." } else { "" }
-        ),
-    );
-    let caption = "False-alarm rates of the splits. This checks the computation: rows that are shuffled are \
-                   exchangeable whatever they are, so that it cannot see a drift in them.";
-    page.figures(&[(charts::rates(&found.rates, found.bound), caption.to_owned())]);
-}
-
-fn order(page: &mut Page, report: &Report) {
-    page.heading("Are the data the same all along the file?");
-    let Some(found) = &report.order else {
-        page.paragraph(Tone::Missing, "Not checked.");
-        return;
-    };
-    let suspicious = found.p_value <= SUSPICIOUS;
-    let worst = found.rates.iter().copied().fold(0.0, f64::max);
-    page.paragraph(
-        if suspicious { Tone::Warning } else { Tone::Plain },
-        &format!(
-            "Each of {} blocks was ranked by the rows outside of it. The worst has {} false alarms; where the order \
-             of the rows means nothing, a block so bad comes about with p = {}.{}",
-            found.rates.len(),
-            percent(worst),
-            p_value(found.p_value),
-            if suspicious {
-                " The rows differ along the file: they drifted while they were recorded, or the file is sorted by \
-                  class or site. If it is not sorted, the promise does not hold for what comes next."
-            } else {
-                ""
-            }
-        ),
-    );
-    let caption = "False-alarm rate of each block, in the order of the file.";
-    page.figures(&[(charts::blocks(&found.rates, found.promise.alpha()), caption.to_owned())]);
-}
-
-fn reliability(page: &mut Page, labelled: Option<&Labelled>) {
+fn reliability(page: &mut Page, report: &Report) {
     page.heading("Is the model as sure as it should be?");
-    let known = labelled.and_then(|labelled| {
+    let known = report.labelled.as_ref().and_then(|labelled| {
         let before = Reliability::new(&labelled.before, CONFIDENCE_BINS)?;
         Some((labelled, before, Reliability::new(&labelled.after, CONFIDENCE_BINS)?))
     });
     let Some((labelled, before, after)) = known else {
         page.paragraph(
             Tone::Missing,
-            "The clean data have no labels: confidence cannot be held against accuracy.",
+            &format!(
+                "The {} data have no labels: confidence cannot be held against accuracy.",
+                report.kind()
+            ),
         );
         return;
     };

@@ -13,8 +13,7 @@ fn threshold(action: &str, alpha: f64, rows: usize) -> Threshold {
 }
 
 fn detector(name: &str, attacked: Vec<f64>) -> DetectorScores {
-    let time = Some(Duration::from_nanos(1500));
-    DetectorScores { name: name.into(), stage: 1, passes: 0.0, time, clean: scores(400, 0.0), attacked }
+    DetectorScores { name: name.into(), stage: 1, passes: 0.0, clean: scores(400, 0.0), attacked }
 }
 
 /// A report with nothing in it but clean rows.
@@ -25,7 +24,8 @@ fn bare() -> Report {
         date: "2026-11-22T10:00:00Z".into(),
         command: "asepsis calibrate --model models/pneumonia/3".into(),
         bound_to: vec![("model".into(), "ab".repeat(32))],
-        rows: Rows { references: 200, ranked: 400, left_out: 1 },
+        rows: Rows { references: 200, ranked: 400 },
+        recorded: None,
         thresholds: vec![threshold("flagged", 0.05, 400), threshold("withheld", 0.01, 400)],
         detectors: vec![detector("confidence", Vec::new())],
         fused: scores(400, 0.0),
@@ -140,6 +140,25 @@ fn what_there_are_no_data_for_is_said_in_a_line() {
     let mut nothing = bare();
     (nothing.fused, nothing.detectors, nothing.thresholds) = (Vec::new(), Vec::new(), Vec::new());
     assert_well_formed(&nothing.html());
+}
+
+#[test]
+fn recorded_rows_are_called_clean_nowhere_and_warned_of() {
+    let found = Recorded { flagged: 61, rows: 600, alpha: 0.05, p: 1e-7, accepted: true };
+    let mut report = Report { recorded: Some(found), ..bare() };
+    let page = report.html();
+    assert_well_formed(&page);
+    assert!(page.contains("200 rows of traffic, recorded, not screened, gave"), "{page}");
+    assert!(page.contains("61 of 600 rows were judged anomalous by the calibration in use"), "{page}");
+    assert!(page.contains("a share of 5.00%") && page.contains("`--accept-shift`"), "{page}");
+    for called in ["clean data", "clean rows that rank", "the clean rows", "clean against"] {
+        assert!(!page.to_lowercase().contains(called), "{called}");
+        assert!(!report.text().to_lowercase().contains(called), "{called}");
+    }
+    assert!(report.text().contains("(recorded, not screened)"));
+    report.recorded = Some(Recorded { accepted: false, ..found });
+    assert!(!report.html().contains("--accept-shift"));
+    assert!(bare().html().contains("clean data") && !bare().html().contains("Nobody has looked"));
 }
 
 #[test]

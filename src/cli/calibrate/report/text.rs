@@ -15,15 +15,14 @@ pub(super) const SUSPICIOUS: f64 = 0.01;
 /// One line for each thing worth knowing.
 pub(super) fn lines(report: &Report) -> String {
     let mut text = String::new();
-    let clean = report.rows;
+    let unscreened = if report.recorded.is_some() { " (recorded, not screened)" } else { "" };
     let _ = writeln!(
         text,
-        "{}/{}: {} gave references, {} rank the fused score, {} left out",
+        "{}/{}: {}{unscreened} gave references, {} rank the fused score",
         one_line(&report.model),
         one_line(&report.version),
-        rows(clean.references),
-        count(clean.ranked),
-        count(clean.left_out)
+        rows(report.rows.references),
+        count(report.rows.ranked)
     );
     for threshold in &report.thresholds {
         let promise = threshold.promise;
