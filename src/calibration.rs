@@ -1,9 +1,9 @@
 //! How rare would a score like this be in clean traffic? Scores become one conformal p-value.
 //!
 //! Split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005; Lei et al., JASA
-//! 2018): the calibration data are cut in two. One third gives each detector its reference and the cascade its
-//! gate; all scores of a row are fused into one, a sum that grows with every rare score (ADR 14), over the detectors
-//! the cascade asks for that row; the other two thirds rank that fused score. So the detectors, and where the cascade stops asking, are
+//! 2018): the calibration data are cut in two. One third, or clean data from elsewhere in its place, gives each detector its
+//! reference and the cascade its gate; all scores of a row are fused into one, a sum that grows with every rare score (ADR 14), over the detectors
+//! the cascade asks for that row; the other two thirds, or all of the data, rank that fused score. So the detectors, and where the cascade stops asking, are
 //! together ONE score, and a threshold alpha on its p-value holds false alarms to alpha in expectation as long as
 //! traffic and calibration data are exchangeable.
 
@@ -15,7 +15,7 @@ pub mod recording;
 pub mod reference;
 pub mod resample;
 
-pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked};
+pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked, References};
 
 use crate::detection::{Detector, Score};
 use promise::Promise;
