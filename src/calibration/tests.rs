@@ -176,3 +176,25 @@ fn references_that_fit_the_site_badly_cost_no_more_false_alarms_than_promised() 
         assert!(kept.p_value > 0.01, "{scale} {offset}: {} within {}", kept.within, kept.bound);
     }
 }
+
+#[test]
+fn what_is_common_among_the_rows_that_gave_references_is_not_rare_however_unlike_the_site_it_is() {
+    let made = |others| {
+        let made = (String::new(), 0, String::new());
+        Artefact::new(Binding::default(), made, Fit::default(), &site(60, 0.1, 0.0, 1), Some(others)).unwrap()
+    };
+    let artefact = made(References::of(&site(40, 1.0, 0.0, 2), "elsewhere".into()));
+    let calibration = Calibration::new(&artefact, &[EARLY], &[], USE).unwrap();
+    let p = |value| {
+        let fused = calibration.early(&[(EARLY, score(value))]).unwrap().unwrap();
+        calibration.evidence(fused, None).unwrap().p_value()
+    };
+    // Ten times as large as nearly every row of the site.
+    assert!(p(1.5) > 0.1, "{}", p(1.5));
+    assert_eq!(p(1e6), 1.0 / 41.0, "no rarer than the fewer rows can tell");
+    assert_eq!(calibration.rows_ranked(), 40);
+    assert!(
+        calibration.clean_p_values().iter().all(|p| *p > 0.1),
+        "none of the site's rows is rare elsewhere"
+    );
+}

@@ -84,10 +84,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let ranked = artefact.ranked.rows();
     let what = if args.recorded.is_some() { "recorded" } else { "clean" };
     writeln!(out, "{}: {} {what} rows, {ranked} of them rank the fused score", path.display(), rows.len())?;
-    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(ranked))?;
+    let judge = Judge::of(&served, &artefact).by_policy(&artefact)?;
+    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(judge.rows_ranked()))?;
     let attacked =
         args.attacked.as_ref().map(|path| attacked(&served, path)).transpose()?.unwrap_or_default();
-    tell(&Judge::of(&served, &artefact).by_policy(&artefact)?, &attacked, out)?;
+    tell(&judge, &attacked, out)?;
     let Some(path) = &args.report else { return Ok(()) };
     // What is called clean beside attacks is no attack.
     let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();

@@ -144,6 +144,7 @@ pub(super) fn report(
         resampled: resampled(&judge, artefact, measured),
         order: resample::order(&all, policy.alpha_flag, BLOCKS, PERMUTATIONS, SEED),
         fused: all,
+        elsewhere: calibration.elsewhere().map(<[f64]>::to_vec),
     })
 }
 

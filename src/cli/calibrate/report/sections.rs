@@ -111,7 +111,7 @@ fn assumptions(page: &mut Page) {
 
 fn detection(page: &mut Page, report: &Report) {
     page.heading("The fused score, clean against attacked");
-    let marks = marks(report, &report.fused);
+    let marks = marks(report);
     let attacked = report.attacked();
     page.key(&[("clean", "clean rows that rank"), ("attacked", "attacked rows")]);
     let mut figures = vec![(
@@ -146,7 +146,7 @@ fn detection(page: &mut Page, report: &Report) {
     let row = |attack: &super::Attack| {
         let mut row = vec![attack.name.clone()];
         for promise in &promises {
-            let found = attack.found(statistics::threshold(&report.fused, promise.alpha()));
+            let found = attack.found(report.threshold(promise.alpha()));
             row.push(share(found, attack.rows()));
         }
         row.extend([count(attack.rows()), count(attack.refused)]);
@@ -364,10 +364,10 @@ fn record(page: &mut Page, report: &Report) {
     page.code(&report.command);
 }
 
-/// Thresholds among these scores.
-fn marks(report: &Report, scores: &[f64]) -> Vec<Mark> {
+/// Thresholds among the fused scores.
+fn marks(report: &Report) -> Vec<Mark> {
     let mark = |threshold: &super::Threshold| {
-        let at = statistics::threshold(scores, threshold.promise.alpha())?;
+        let at = report.threshold(threshold.promise.alpha())?;
         Some(Mark { at, name: threshold.action.clone() })
     };
     report.thresholds.iter().filter_map(mark).collect()
