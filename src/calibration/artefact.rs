@@ -68,7 +68,9 @@ impl References {
     #[must_use]
     pub fn of(rows: &[Measured], sha256: String) -> Self {
         let mut scores = BTreeMap::new();
-        rows.iter().for_each(|row| append(&mut scores, row));
+        for row in rows {
+            append(&mut scores, row);
+        }
         Self { scores, sha256 }
     }
 }
