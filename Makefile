@@ -2,7 +2,7 @@
 
 asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
-# What the release is optimised for (docs/adr/0020); `make profile` makes it anew.
+# What the release is optimised for (docs/adr/0021); `make profile` makes it anew.
 pgo     := RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(CURDIR)/pgo/asepsis.profdata"
 
 .DEFAULT_GOAL := help

@@ -86,14 +86,22 @@ class Reference:
 
 
 class Cascade:
-    """The fused score of rows: early detectors, and beyond the gate the late ones too."""
+    """The fused score of rows: early detectors, and beyond the gate the late ones too.
 
-    def __init__(self, detectors, reference, early, late, exit_share=EXIT_SHARE):
+    `is_elsewhere`: the references are of other data than the rows that rank.
+    """
+
+    def __init__(self, detectors, reference, early, late, exit_share=EXIT_SHARE, is_elsewhere=False):
         self.references = {i: Reference(reference[:, i], detectors[i]) for i in [*early, *late]}
         self.early, self.late = list(early), list(late)
         self.gate = -np.inf
         if self.early and self.late:
             self.gate = np.quantile(self._fuse(reference, self.early), exit_share)
+        self.elsewhere = self.fused(reference) if is_elsewhere else None
+
+    def p_values(self, ranked, fused):
+        """Of fused scores, among those of the rows that rank."""
+        return p_values(ranked, fused, self.elsewhere)
 
     def _fuse(self, scores, columns):
         excess = [self.references[i].excess(scores[:, i]) for i in columns]
@@ -113,10 +121,14 @@ class Cascade:
         return np.where(np.isnan(scores).any(1), np.nan, np.where(self.is_open(scores), whole, first))
 
 
-def p_values(ranked, fused):
-    """Conformal: (1 + clean scores at least as large) / (n + 1); 0 for a refused row, which is noticed in any case."""
+def p_values(ranked, fused, elsewhere=None):
+    """Conformal: (1 + clean scores at least as large) / (n + 1); 0 for a refused row, which is noticed in any case.
+
+    Where the references are of other data, `elsewhere` has their fused scores: no row is rarer than it is among them.
+    """
     at_least = len(ranked) - np.searchsorted(np.sort(ranked), fused, "left")
-    return np.where(np.isnan(fused), 0.0, (at_least + 1) / (len(ranked) + 1))
+    here = np.where(np.isnan(fused), 0.0, (at_least + 1) / (len(ranked) + 1))
+    return here if elsewhere is None else np.maximum(here, p_values(elsewhere, fused))
 
 
 def bound(ranked, tested, alpha):
@@ -203,8 +215,8 @@ def groups(dump, leave=("flips",)):
 class Choice:
     """The search: which groups find most of `attacked`, at thresholds from the pool of clean rows."""
 
-    def __init__(self, dump, pool, reference, attacked, copies_max=COPIES_MAX):
-        self.groups, self.copies_max = groups(dump), copies_max
+    def __init__(self, dump, pool, reference, attacked, copies_max=COPIES_MAX, is_elsewhere=False):
+        self.groups, self.copies_max, self.is_elsewhere = groups(dump), copies_max, is_elsewhere
         self.early = np.array([dump.depth[name] == 1 for name in dump.detectors])
         references = [Reference(column, name) for column, name in zip(reference.T, dump.detectors)]
         excess = lambda scores: np.stack([one.excess(column) for one, column in zip(references, scores.T)], axis=1)
@@ -223,10 +235,9 @@ class Choice:
             first = excess[:, early].sum(1)
             return first + np.where(first >= gate, excess[:, late].sum(1), 0)
 
-        ranked = fused(self.pool)
-        return float(
-            np.mean([np.mean(p_values(ranked, fused(rows)) <= alpha) for rows in self.attacked for alpha in ALPHAS])
-        )
+        ranked, elsewhere = fused(self.pool), fused(self.reference) if self.is_elsewhere else None
+        found = [p_values(ranked, fused(rows), elsewhere) <= alpha for rows in self.attacked for alpha in ALPHAS]
+        return float(np.mean([np.mean(noticed) for noticed in found]))
 
     def is_allowed(self, chosen):
         return sum(name.startswith("copy") for name in chosen) <= self.copies_max
@@ -253,12 +264,13 @@ class Choice:
         return best, chosen
 
 
-def choose(dump, pool, reference, attacked):
+def choose(dump, pool, reference, attacked, is_elsewhere=False):
     """The better of the two searches: names of groups."""
-    choice = Choice(dump, pool, reference, attacked)
+    choice = Choice(dump, pool, reference, attacked, is_elsewhere=is_elsewhere)
     return max(choice.forward(), choice.backward())[1]
 
 
-def cascade_of(dump, reference, chosen):
+def cascade_of(dump, reference, chosen, is_elsewhere=False):
     columns = [i for name in chosen for i in groups(dump)[name]]
-    return Cascade(dump.detectors, reference, *([i for i in columns if dump.depth[dump.detectors[i]] == depth] for depth in (1, 2)))
+    early, late = ([i for i in columns if dump.depth[dump.detectors[i]] == depth] for depth in (1, 2))
+    return Cascade(dump.detectors, reference, early, late, is_elsewhere=is_elsewhere)

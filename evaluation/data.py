@@ -16,12 +16,14 @@ PNEUMONIA = Path(os.environ.get("PNEUMONIA_DATA", ROOT / "../shared/data/pneumon
 class Data:
     """Rows as the model takes them, float32 [n, ...], and their labels.
 
-    `calibration`: what calibration.json was made of; `test`: what is attacked; `train`: what an attacker may train on as well.
+    `calibration`: what calibration.json was made of; `references`: what gave detectors their references there, None where a third
+    of the calibration rows did; `test`: what is attacked; `train`: what an attacker may train on as well.
     """
 
     train: tuple
     calibration: tuple
     test: tuple
+    references: tuple | None = None
 
 
 def load(name):
@@ -56,7 +58,7 @@ def pneumonia():
     if not PNEUMONIA.exists():
         return None
     parts = train_module("pneumonia").load(PNEUMONIA)
-    return Data(*(images(parts[name]) for name in ("train", "calibration", "test")))
+    return Data(*(images(parts[name]) for name in ("train", "calibration", "test", "validation")))
 
 
 def wdbc():

@@ -137,7 +137,9 @@ class Evaluation:
         self.dump = Dump.read(document, self.accepted(self.sets))
         runs = sidecar.switched_on()
         pick = lambda depth: [i for i in self.dump.columns(depth) if self.dump.detectors[i].split(".")[0] in runs]
-        self.cascade = Cascade(self.dump.detectors, self.dump.scores["reference"], pick(1), pick(2))
+        self.is_elsewhere = subjects.references_are_elsewhere(self.subject.directory)
+        reference = self.dump.scores["reference"]
+        self.cascade = Cascade(self.dump.detectors, reference, pick(1), pick(2), is_elsewhere=self.is_elsewhere)
 
     def accepted(self, sets):
         return {name: self.model.contract.accepts(rows) for name, rows in sets.items()}
@@ -225,7 +227,9 @@ class Evaluation:
         judged = {name: fused[name] for name in self.sets if name != "clean"}
         origin = {name: place[self.rows[f"of/{name}"]] if f"of/{name}" in self.rows else None for name in judged}
         promises = {
-            alpha: analysis.resample(pool, classes, judged, origin, len(ranked), alpha, self.sizes["splits"])
+            alpha: analysis.resample(
+                pool, classes, judged, origin, len(ranked), alpha, self.sizes["splits"], p=self.cascade.p_values
+            )
             for alpha in ALPHAS
         }
         open_share = float(self.cascade.is_open(self.dump.scores["clean"][accepted]).mean())
@@ -256,7 +260,7 @@ class Evaluation:
                     "rates": promise.rates,
                     "by_class": promise.class_rates,
                     "bound": analysis.bound(len(ranked), len(accepted), alpha) / len(accepted),
-                    "as_calibrated": float(np.mean(analysis.p_values(ranked, clean[accepted]) <= alpha)),
+                    "as_calibrated": float(np.mean(self.cascade.p_values(ranked, clean[accepted]) <= alpha)),
                 }
                 for alpha, promise in promises.items()
             },
@@ -299,7 +303,7 @@ class Evaluation:
         """Clean rows over gRPC, and how far the sidecar's p-values are from those of the scores in process."""
         apart = []
         for name in self.sets:
-            ours = analysis.p_values(fused["ranked"], fused[name])
+            ours = self.cascade.p_values(fused["ranked"], fused[name])
             apart += [abs(theirs - own) for theirs, own in zip(self.served[name]["p_values"], ours) if theirs is not None]
         return {
             "rates": self.served_rates("clean"),
@@ -314,9 +318,10 @@ class Evaluation:
         names = [name for name in self.sets if name.startswith("attacked_") and len(self.sets[name]) >= self.counted]
         scores = self.dump.scores
         for share in (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
-            cascade = Cascade(self.dump.detectors, scores["reference"], self.cascade.early, self.cascade.late, share)
+            early, late = self.cascade.early, self.cascade.late
+            cascade = Cascade(self.dump.detectors, scores["reference"], early, late, share, self.is_elsewhere)
             ranked = cascade.fused(scores["ranked"])
-            found = np.mean([np.mean(analysis.p_values(ranked, cascade.fused(scores[name])) <= 0.05) for name in names])
+            found = np.mean([np.mean(cascade.p_values(ranked, cascade.fused(scores[name])) <= 0.05) for name in names])
             is_open = float(cascade.is_open(scores["clean"]).mean())
             points.append({"share": share, "cost": first + is_open * second, "detection": float(found)})
         return points
@@ -339,7 +344,7 @@ class Evaluation:
         for family, own in families.items():
             others = {name: dump.scores[name] for name in names if name not in own}
             if others:
-                chosen[family] = (analysis.choose(dump, ranked, reference, others), own)
+                chosen[family] = (analysis.choose(dump, ranked, reference, others, self.is_elsewhere), own)
                 log(f"{self.subject.name}: without {family}: {', '.join(chosen[family][0])}")
         return dump, chosen
 
@@ -350,7 +355,7 @@ class Evaluation:
         dump, chosen = choice
         found, detection = {}, {str(alpha): [] for alpha in ALPHAS}
         for family, (groups, names) in chosen.items():
-            cascade = analysis.cascade_of(dump, dump.scores["reference"], groups)
+            cascade = analysis.cascade_of(dump, dump.scores["reference"], groups, self.is_elsewhere)
             ranked = cascade.fused(dump.scores["ranked"])
             own_pool = np.concatenate([ranked, cascade.fused(dump.scores["clean"])[accepted]])
             judged = {name: cascade.fused(dump.scores[name]) for name in names}
@@ -358,7 +363,14 @@ class Evaluation:
             shares = {}
             for alpha in ALPHAS:
                 promise = analysis.resample(
-                    own_pool, np.zeros(len(own_pool), int), judged, origin, len(ranked), alpha, self.sizes["splits"]
+                    own_pool,
+                    np.zeros(len(own_pool), int),
+                    judged,
+                    origin,
+                    len(ranked),
+                    alpha,
+                    self.sizes["splits"],
+                    p=cascade.p_values,
                 )
                 detection[str(alpha)] += list(promise.detection.values())
                 shares[str(alpha)] = float(np.mean(list(promise.detection.values())))

@@ -1,5 +1,6 @@
 """What is evaluated? The three demo models, and any model that its owner brings: an ONNX file and clean rows of it."""
 
+import json
 import re
 import shutil
 import tomllib
@@ -26,7 +27,10 @@ CANDIDATES = tomllib.loads((Path(__file__).parent / "candidates.toml").read_text
 
 @dataclass(frozen=True)
 class Subject:
-    """One version in the repository of the evaluation, float32 rows by their use, and the attacker's strengths (None: he looks)."""
+    """One version in the repository of the evaluation, float32 rows by their use, and the attacker's strengths (None: he looks).
+
+    `references`: rows beside `calibration` that give detectors their references, or None.
+    """
 
     name: str
     directory: Path
@@ -36,6 +40,7 @@ class Subject:
     label: np.ndarray
     strengths: tuple | None
     is_demo: bool
+    references: np.ndarray | None = None
 
 
 def fresh(source, name, version):
@@ -56,7 +61,9 @@ def demo(name, log):
     if baseline := tomllib.loads((directory / "contract.toml").read_text()).get("baseline"):
         fresh(ROOT / "models" / baseline, *baseline.split("/"))
     (test, label), calibration = rows.test, rows.calibration[0]
-    return Subject(name, directory, rows.train[0].astype(np.float32), calibration, test, label, STRENGTHS[name], True)
+    references = None if rows.references is None else rows.references[0]
+    train = rows.train[0].astype(np.float32)
+    return Subject(name, directory, train, calibration, test, label, STRENGTHS[name], True, references)
 
 
 def brought(model, clean, log):
@@ -143,8 +150,17 @@ def with_candidates(subject, log):
         rows = np.random.default_rng(SEED).permutation(len(subject.train))[:FIT_ROWS]
         np.savez(known, clean=subject.train[rows])
         arguments += ["--fit", known]
+    if subject.references is not None:
+        references = WORK / f"{subject.name}-references.npz"
+        np.savez(references, clean=subject.references)
+        arguments += ["--references", references]
     log(asepsis("calibrate", *arguments).strip())
     return directory
+
+
+def references_are_elsewhere(directory):
+    """Whether other data than the calibration data gave the detectors of this version their references."""
+    return "references_sha256" in json.loads((directory / "calibration.json").read_text())
 
 
 def without_perturbations(text):

@@ -15,6 +15,8 @@ JPEG = [
     'kind = "jpeg"', "quality = 75", "shift = 4",
 ]
 ONE_BIT = ["# feature squeezing: one bit a pixel", 'kind = "bit_depth"', "bits = 1"]
+BLUR = ["# Gaussian blur", 'kind = "blur"', "sigma = 1.0"]
+SHIFT = ["# one pixel down and to the right", 'kind = "shift"', "x = 1", "y = 1"]
 MEDIAN = ["# upper median of the 2x2 window that ends at the pixel", 'kind = "median"', "window = 2"]
 
 

@@ -1,9 +1,9 @@
 //! How rare would a score like this be in clean traffic? Scores become one conformal p-value.
 //!
 //! Split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005; Lei et al., JASA
-//! 2018): the calibration data are cut in two. One third gives each detector its reference and the cascade its
-//! gate; all scores of a row are fused into one, a sum that grows with every rare score (ADR 14), over the detectors
-//! the cascade asks for that row; the other two thirds rank that fused score. So the detectors, and where the cascade stops asking, are
+//! 2018): the calibration data are cut in two. One third, or clean data from elsewhere in its place, gives each detector its
+//! reference and the cascade its gate; all scores of a row are fused into one, a sum that grows with every rare score (ADR 14), over the detectors
+//! the cascade asks for that row; the other two thirds, or all of the data, rank that fused score. So the detectors, and where the cascade stops asking, are
 //! together ONE score, and a threshold alpha on its p-value holds false alarms to alpha in expectation as long as
 //! traffic and calibration data are exchangeable.
 
@@ -15,7 +15,7 @@ pub mod recording;
 pub mod reference;
 pub mod resample;
 
-pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked};
+pub use artefact::{Artefact, ArtefactError, Binding, Measured, Ranked, References};
 
 use crate::detection::vector::as_f64;
 use crate::detection::{Detector, Score};
@@ -97,6 +97,9 @@ pub struct Calibration {
     /// Rows whose fused score is larger after the first run are in doubt.
     gate: f64,
     fused: Ranks,
+    /// Fused scores of the rows that gave the references, ascending, where those are of other data: what is common among them
+    /// is not rare, however few rows of the site are like it (ADR 20).
+    elsewhere: Option<Vec<f64>>,
     /// When it was made, in seconds since 1970.
     created: i64,
 }
@@ -135,6 +138,7 @@ impl Calibration {
             late: references(late)?,
             gate: f64::NEG_INFINITY,
             fused: Ranks::All(Vec::new()),
+            elsewhere: None,
             created: artefact.created,
         };
         if calibration.late.is_empty() || calibration.early.is_empty() {
@@ -145,7 +149,13 @@ impl Calibration {
             early.sort_by(f64::total_cmp);
             calibration.gate = quantile(&early, usage.exit_share);
         }
-        let fused = calibration.fuse_ranked(artefact).ok_or_else(|| unusable("ranked"))?;
+        if let Some(others) = artefact.others() {
+            let elsewhere = calibration.fuse_rows(&others.scores);
+            let mut elsewhere = elsewhere.ok_or_else(|| unusable("references"))?;
+            elsewhere.sort_by(f64::total_cmp);
+            calibration.elsewhere = Some(elsewhere);
+        }
+        let fused = calibration.fuse_rows(&artefact.ranked.scores).ok_or_else(|| unusable("ranked"))?;
         calibration.fused = Ranks::new(fused, artefact, usage.per_class);
         Ok(calibration)
     }
@@ -192,7 +202,8 @@ impl Calibration {
         if self.is_open(early) { self.late(early, &of(&self.late)?) } else { early }
     }
 
-    /// Ranks a fused score, of a row of that predicted class; `None` for a class that no calibration row has,
+    /// Ranks a fused score, of a row of that predicted class: among the rows of the site, and among those that gave the
+    /// references where they are others, whichever makes it less rare; `None` for a class that no calibration row has,
     /// where ranks are of classes.
     #[must_use]
     pub fn evidence(&self, fused: Fused, class: Option<usize>) -> Option<Evidence> {
@@ -200,7 +211,12 @@ impl Calibration {
             Ranks::All(ascending) => ascending,
             Ranks::OfClass(classes) => classes.get(&class?)?,
         };
-        Some(Evidence { p_value: conformal_p(ascending, fused.sum), loudest: fused.loudest })
+        let p_value = self.no_rarer_than_elsewhere(conformal_p(ascending, fused.sum), fused.sum);
+        Some(Evidence { p_value, loudest: fused.loudest })
+    }
+
+    fn no_rarer_than_elsewhere(&self, p_value: f64, sum: f64) -> f64 {
+        self.elsewhere.as_ref().map_or(p_value, |ascending| p_value.max(conformal_p(ascending, sum)))
     }
 
     /// The site whose clean data it was made of; empty for one that came with the model.
@@ -217,7 +233,8 @@ impl Calibration {
         let each = |ascending: &Vec<f64>| {
             let among = |score: &f64| {
                 let smaller = ascending.partition_point(|other| other < score);
-                as_f64(ascending.len().saturating_sub(smaller)) / as_f64(ascending.len())
+                let here = as_f64(ascending.len().saturating_sub(smaller)) / as_f64(ascending.len());
+                self.no_rarer_than_elsewhere(here, *score)
             };
             ascending.iter().map(among).collect::<Vec<_>>()
         };
@@ -227,13 +244,20 @@ impl Calibration {
         }
     }
 
-    /// How many clean rows rank a score: the fewest of any class, where ranks are of classes.
+    /// How many clean rows rank a score: the fewest of any class, where ranks are of classes, or of the rows elsewhere.
     #[must_use]
     pub fn rows_ranked(&self) -> usize {
-        match &self.fused {
+        let here = match &self.fused {
             Ranks::All(ascending) => ascending.len(),
             Ranks::OfClass(classes) => classes.values().map(Vec::len).min().unwrap_or(0),
-        }
+        };
+        self.elsewhere.as_ref().map_or(here, |ascending| here.min(ascending.len()))
+    }
+
+    /// Fused scores of the rows that gave the references, ascending, where those are of other data.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<&[f64]> {
+        self.elsewhere.as_deref()
     }
 
     /// What a threshold `alpha` promises: of all rows, or of each class where ranks are of classes.
@@ -261,12 +285,13 @@ impl Calibration {
         as_f64(left) / as_f64(ranks.len().max(1))
     }
 
-    /// The fused score of each row that ranks, as the cascade would have it.
-    fn fuse_ranked(&self, artefact: &Artefact) -> Option<Vec<f64>> {
-        let fused = (0..artefact.ranked.rows()).map(|row| {
+    /// The fused score of each row of these columns, as the cascade would have it.
+    fn fuse_rows(&self, columns: &BTreeMap<Detector, Vec<f64>>) -> Option<Vec<f64>> {
+        let rows = columns.values().next().map_or(0, Vec::len);
+        let fused = (0..rows).map(|row| {
             let score =
                 |(name, column): (&Detector, &Vec<f64>)| Some((*name, Score::new(*column.get(row)?)?));
-            let scores: Option<Vec<_>> = artefact.ranked.scores.iter().map(score).collect();
+            let scores: Option<Vec<_>> = columns.iter().map(score).collect();
             self.cascade(&scores?).map(Fused::sum)
         });
         fused.collect()

@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the same row is measured to: moves with every change of a perturbation or a detector that changes a number,
 /// and makes older calibrations stale.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// How suspicious one row is to one detector: larger is worse, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]

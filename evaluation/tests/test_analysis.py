@@ -27,6 +27,16 @@ def test_a_promise_that_calibration_gives_away_is_noticed():
     assert not broken.holds(0.05)
 
 
+def test_no_row_is_rarer_than_it_is_among_the_rows_that_gave_the_references():
+    here, elsewhere, fused = np.arange(99.0), np.arange(50.0, 250.0), np.array([np.nan, 0.0, 98.5, 1000.0])
+    assert p_values(here, fused, elsewhere) == pytest.approx([0, 1, 152 / 201, 1 / 100])
+    reference = CHANCE.exponential(size=(200, 3))
+    cascade = Cascade(NAMES, reference, [0, 1], [2], is_elsewhere=True)
+    assert (cascade.p_values(np.zeros(99), cascade.fused(reference)) >= 1 / 100).all()
+    assert np.mean(cascade.p_values(np.zeros(9999), cascade.fused(reference)) <= 0.05) <= 0.05
+    assert Cascade(NAMES, reference, [0, 1], [2]).elsewhere is None
+
+
 def test_clean_rows_that_are_not_exchangeable_are_noticed():
     """Site shift: the rows that test score higher than those that rank. The one split that is committed shows it."""
     ranked, test = CHANCE.exponential(size=300), 1.5 * CHANCE.exponential(size=300)

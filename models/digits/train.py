@@ -91,7 +91,7 @@ def main():
     version = HERE / "1"
     session = imaging.publish(
         version, "digits", "Handwritten digits 0 to 9 (MNIST), to compare the guard with the literature.", LABELS, FILES,
-        [contract.ONE_BIT, contract.MEDIAN], weights,
+        [contract.ONE_BIT, contract.MEDIAN, contract.BLUR, contract.SHIFT], weights,
     )
     pixels, label = parts["test"]
     images = imaging.to_images(pixels)

@@ -24,11 +24,14 @@ pub struct Artefact {
     pub created: i64,
     /// SHA-256 of the calibration data, for the record.
     pub dataset_sha256: String,
+    /// SHA-256 of other clean data that gave the references; empty where a third of the calibration data did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub references_sha256: String,
     /// What detectors learned from clean data before they measured.
     pub fit: Fit,
-    /// Each detector's scores of a third of the data, row by row in the same order.
+    /// Each detector's scores of a third of the data, or of other clean data, row by row in the same order.
     pub references: BTreeMap<Detector, Vec<f64>>,
-    /// The other two thirds.
+    /// The other two thirds, or all of the data.
     pub ranked: Ranked,
 }
 
@@ -47,6 +50,28 @@ impl Ranked {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.classes.len()
+    }
+}
+
+/// Clean rows beside those that rank, which alone give every detector its reference. They need not be exchangeable with traffic: a
+/// reference that fits badly costs power, and the promise rests on the rows that rank (ADR 20).
+#[derive(Clone, Debug)]
+pub struct References {
+    /// Each detector's scores, row by row in the same order.
+    pub scores: BTreeMap<Detector, Vec<f64>>,
+    /// SHA-256 of the data, never empty.
+    pub sha256: String,
+}
+
+impl References {
+    /// Of rows of the data with that digest.
+    #[must_use]
+    pub fn of(rows: &[Measured], sha256: String) -> Self {
+        let mut scores = BTreeMap::new();
+        for row in rows {
+            append(&mut scores, row);
+        }
+        Self { scores, sha256 }
     }
 }
 
@@ -119,8 +144,8 @@ pub enum ArtefactError {
 }
 
 impl Artefact {
-    /// An artefact of clean rows: every third gives references, the rest are to be ranked, whose number alone bounds
-    /// how fine a promise can be.
+    /// An artefact of clean rows: every third gives references, unless others do, and the rest are to be ranked, whose
+    /// number alone bounds how fine a promise can be.
     ///
     /// # Errors
     /// There are fewer than two rows, or rows differ in their detectors.
@@ -129,31 +154,61 @@ impl Artefact {
         (site, created, dataset_sha256): (String, i64, String),
         fit: Fit,
         rows: &[Measured],
+        others: Option<References>,
     ) -> Result<Self, ArtefactError> {
-        let mut references: BTreeMap<Detector, Vec<f64>> = BTreeMap::new();
-        let mut ranked = Ranked::default();
-        for (i, row) in rows.iter().enumerate() {
-            let part = if i.is_multiple_of(3) {
-                &mut references
+        let given = others.unwrap_or_else(|| References { scores: BTreeMap::new(), sha256: String::new() });
+        let mut artefact = Self {
+            format: FORMAT,
+            binding,
+            site,
+            created,
+            dataset_sha256,
+            references_sha256: given.sha256,
+            fit,
+            references: given.scores,
+            ranked: Ranked::default(),
+        };
+        for (n, row) in rows.iter().enumerate() {
+            if artefact.ranks(n) {
+                artefact.ranked.classes.push(row.class.unwrap_or(0));
+                append(&mut artefact.ranked.scores, row);
             } else {
-                ranked.classes.push(row.class.unwrap_or(0));
-                &mut ranked.scores
-            };
-            for (detector, score) in &row.scores {
-                part.entry(*detector).or_default().push(score.value());
+                append(&mut artefact.references, row);
             }
         }
-        let artefact =
-            Self { format: FORMAT, binding, site, created, dataset_sha256, fit, references, ranked };
         artefact.check()?;
         Ok(artefact)
     }
 
+    /// Whether the `n`-th row of the calibration data ranks: two of three do, and all where other data give the
+    /// references.
+    #[must_use]
+    pub fn ranks(&self, n: usize) -> bool {
+        !self.references_sha256.is_empty() || !n.is_multiple_of(3)
+    }
+
+    /// Its references, where other data than the calibration data gave them.
+    #[must_use]
+    pub fn others(&self) -> Option<References> {
+        let given = || References { scores: self.references.clone(), sha256: self.references_sha256.clone() };
+        (!self.references_sha256.is_empty()).then(given)
+    }
+
     #[cfg(test)]
     pub(crate) fn trial(references: BTreeMap<Detector, Vec<f64>>, ranked: Ranked) -> Self {
-        let (site, dataset_sha256) = (String::new(), String::new());
+        let (site, dataset_sha256, references_sha256) = (String::new(), String::new(), String::new());
         let (binding, fit) = (Binding::default(), Fit::default());
-        Self { format: FORMAT, binding, site, created: 0, dataset_sha256, fit, references, ranked }
+        Self {
+            format: FORMAT,
+            binding,
+            site,
+            created: 0,
+            dataset_sha256,
+            references_sha256,
+            fit,
+            references,
+            ranked,
+        }
     }
 
     /// Reads an artefact and checks that it is valid here.
@@ -199,6 +254,13 @@ impl Artefact {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds a row to columns of scores.
+fn append(columns: &mut BTreeMap<Detector, Vec<f64>>, row: &Measured) {
+    for (detector, score) in &row.scores {
+        columns.entry(*detector).or_default().push(score.value());
     }
 }
 
@@ -270,6 +332,47 @@ mod tests {
             assert!(matches!(parse(&other), Err(ArtefactError::Unusable(_))));
         }
         assert!(parse(&artefact()).is_ok());
+    }
+
+    fn measured(rows: u32) -> Vec<Measured> {
+        let row = |n: u32| {
+            let score = Score::new(f64::from(n)).unwrap();
+            Measured { class: Some(1), scores: vec![(Detector::Confidence, score)] }
+        };
+        (0..rows).map(row).collect()
+    }
+
+    fn made(rows: u32, others: Option<References>) -> Result<Artefact, ArtefactError> {
+        let made = ("site".to_owned(), 7, "clean".to_owned());
+        Artefact::new(Binding::default(), made, Fit::default(), &measured(rows), others)
+    }
+
+    #[test]
+    fn references_of_other_detectors_than_those_that_rank_are_unusable() {
+        let others = |scores| Some(References { scores, sha256: "other".into() });
+        for scores in [
+            BTreeMap::new(),
+            BTreeMap::from([(Detector::Confidence, Vec::new())]),
+            BTreeMap::from([(Detector::Confidence, vec![f64::INFINITY])]),
+            BTreeMap::from([(Detector::Energy, vec![1.0])]),
+            BTreeMap::from([(Detector::Confidence, vec![1.0]), (Detector::Energy, vec![1.0])]),
+        ] {
+            assert!(matches!(made(6, others(scores)), Err(ArtefactError::Unusable(_))));
+        }
+    }
+
+    #[test]
+    fn every_third_row_gives_references_unless_others_do_and_then_every_row_ranks() {
+        let thirds = made(6, None).unwrap();
+        assert_eq!(thirds.references[&Detector::Confidence], [0.0, 3.0]);
+        assert_eq!(thirds.ranked.scores[&Detector::Confidence], [1.0, 2.0, 4.0, 5.0]);
+        assert!(thirds.others().is_none());
+        let beside = made(6, Some(References::of(&measured(3), "other".into()))).unwrap();
+        assert_eq!(beside.references[&Detector::Confidence], [0.0, 1.0, 2.0]);
+        assert_eq!(beside.ranked.scores[&Detector::Confidence], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(beside.others().unwrap().sha256, "other");
+        assert_eq!(parse(&beside).unwrap(), beside);
+        assert!((0..6).all(|n| beside.ranks(n) && thirds.ranks(n) == (n % 3 != 0)));
     }
 
     #[test]

@@ -1,4 +1,8 @@
 use super::*;
+use crate::detection::fit::Fit;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use resample::{Split, resample};
 
 const EARLY: Detector = Detector::Confidence;
 const LATE: Detector = Detector::Consistency(0);
@@ -133,4 +137,64 @@ fn clean_rows_have_evenly_spread_p_values_but_for_ties_which_have_the_largest() 
         assert_eq!(p_values, if per_class { thirds } else { sixths });
         assert_eq!((calibration.created(), calibration.site()), (7, "north"));
     }
+}
+
+/// Rows that two detectors measure, of a site whose scores are `scale` times as large and `offset` larger.
+fn site(rows: usize, scale: f64, offset: f64, seed: u64) -> Vec<Measured> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut draw = || {
+        let even = f64::from(u32::try_from(rng.next_u64() >> 32).unwrap()) / f64::from(u32::MAX);
+        score(offset - scale * (1.0 - even).max(1e-9).ln())
+    };
+    (0..rows).map(|_| Measured { class: Some(0), scores: vec![(EARLY, draw()), (LATE, draw())] }).collect()
+}
+
+#[test]
+fn references_that_fit_the_site_badly_cost_no_more_false_alarms_than_promised() {
+    let here = site(312, 1.0, 0.0, 1);
+    // Of scores that are much smaller than the site's, much larger, or all alike.
+    for (scale, offset) in [(1.0, 0.0), (0.1, -3.0), (5.0, 2.0), (0.0, 1.0)] {
+        let references = References::of(&site(500, scale, offset, 2), "elsewhere".into());
+        let split = |split: &Split<'_>| {
+            let of = |rows: &[usize]| rows.iter().map(|row| here[*row].clone()).collect::<Vec<_>>();
+            let made = (String::new(), 0, String::new());
+            let part = Artefact::new(
+                Binding::default(),
+                made,
+                Fit::default(),
+                &of(split.calibration),
+                Some(references.clone()),
+            );
+            let calibration = Calibration::new(&part.unwrap(), &[EARLY], &[LATE], USE).unwrap();
+            let sum = |row: &Measured| calibration.cascade(&row.scores).unwrap().sum();
+            let fused = |rows: &[usize]| of(rows).iter().map(sum).collect::<Vec<_>>();
+            Some(resample::Fused { ranked: fused(split.calibration), tested: fused(split.tested) })
+        };
+        let kept = resample(here.len(), 0.05, 200, 3, split).unwrap();
+        assert_eq!(kept.tested, 156, "every row of the calibration half ranks");
+        assert!(kept.mean <= 0.055, "{scale} {offset}: {}", kept.mean);
+        assert!(kept.p_value > 0.01, "{scale} {offset}: {} within {}", kept.within, kept.bound);
+    }
+}
+
+#[test]
+fn what_is_common_among_the_rows_that_gave_references_is_not_rare_however_unlike_the_site_it_is() {
+    let made = |others| {
+        let made = (String::new(), 0, String::new());
+        Artefact::new(Binding::default(), made, Fit::default(), &site(60, 0.1, 0.0, 1), Some(others)).unwrap()
+    };
+    let artefact = made(References::of(&site(40, 1.0, 0.0, 2), "elsewhere".into()));
+    let calibration = Calibration::new(&artefact, &[EARLY], &[], USE).unwrap();
+    let p = |value| {
+        let fused = calibration.early(&[(EARLY, score(value))]).unwrap().unwrap();
+        calibration.evidence(fused, None).unwrap().p_value()
+    };
+    // Ten times as large as nearly every row of the site.
+    assert!(p(1.5) > 0.1, "{}", p(1.5));
+    assert_eq!(p(1e6), 1.0 / 41.0, "no rarer than the fewer rows can tell");
+    assert_eq!(calibration.rows_ranked(), 40);
+    assert!(
+        calibration.clean_p_values().iter().all(|p| *p > 0.1),
+        "none of the site's rows is rare elsewhere"
+    );
 }

@@ -7,7 +7,7 @@ mod told;
 
 use super::evaluate::in_process::{input, loader};
 use super::{Failure, sets};
-use crate::calibration::{Artefact, Calibration, Measured, finest_alpha};
+use crate::calibration::{Artefact, Calibration, Measured, References, finest_alpha};
 use crate::catalog::{Loader, load};
 use crate::clock::Now;
 use crate::contract::InputSpec;
@@ -44,6 +44,11 @@ pub struct Args {
     /// the clean data serves.
     #[arg(long)]
     fit: Option<PathBuf>,
+    /// Clean data the model was not trained on, from which each detector learns which scores are rare; all of `--clean`
+    /// then ranks. They may be of another site or time: a reference that fits badly costs power, never the promise.
+    /// Without it a third of the clean data serves.
+    #[arg(long, conflicts_with = "recorded")]
+    references: Option<PathBuf>,
     /// Attacked data, to report how much of it would be noticed: an npz of which each array but `clean` is an attack.
     #[arg(long)]
     attacked: Option<PathBuf>,
@@ -81,10 +86,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let ranked = artefact.ranked.rows();
     let what = if args.recorded.is_some() { "recorded" } else { "clean" };
     writeln!(out, "{}: {} {what} rows, {ranked} of them rank the fused score", path.display(), rows.len())?;
-    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(ranked))?;
+    let judge = Judge::of(&served, &artefact).by_policy(&artefact)?;
+    writeln!(out, "finest promise (alpha): {:.4}", finest_alpha(judge.rows_ranked()))?;
     let attacked =
         args.attacked.as_ref().map(|path| attacked(&served, path)).transpose()?.unwrap_or_default();
-    tell(&Judge::of(&served, &artefact).by_policy(&artefact)?, &attacked, out)?;
+    tell(&judge, &attacked, out)?;
     let Some(path) = &args.report else { return Ok(()) };
     // What is called clean beside attacks is no attack.
     let attacked: Vec<Attacked> = attacked.into_iter().filter(|set| set.name != "clean").collect();
@@ -116,12 +122,16 @@ fn of_clean(args: &Args, path: &Path, loader: &Loader, out: &mut dyn Write) -> R
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let (unfitted, binding) = loader.load_uncalibrated(&args.model, None).map_err(|e| other(&e))?;
     let clean = clean::read(path, &unfitted)?;
-    let of_site = fit(&unfitted, third(&clean))?;
+    let others = args.references.as_ref().map(|path| clean::read(path, &unfitted)).transpose()?;
+    if others.as_ref().is_some_and(|others| others.sha256 == clean.sha256) {
+        return Err(Failure::Usage("--references: other data than --clean, or leave it out".into()));
+    }
+    let unranked = fit(&unfitted, others.clone().unwrap_or_else(|| third(&clean)))?;
     let fit = match &args.fit {
         // Where vectors lie takes many rows; how confident and how rough they are differs between sites, and between
-        // rows that the model knows and rows that it does not.
-        Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&of_site),
-        None => of_site,
+        // rows that the model knows and rows that it does not. No row that ranks may teach anything.
+        Some(path) => fit(&unfitted, clean::read(path, &unfitted)?)?.placed_at(&unranked),
+        None => unranked,
     };
     for (detector, least) in fit.untaught(&unfitted.contract) {
         let name = detector.as_str();
@@ -133,7 +143,13 @@ fn of_clean(args: &Args, path: &Path, loader: &Loader, out: &mut dyn Write) -> R
     let served = fitted(loader, &args.model, &fit)?;
     let rows = measure_all(&served, clean.inputs.clone(), "clean")?;
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
-    let artefact = Artefact::new(binding, made, fit, &rows).map_err(|e| other(&e))?;
+    let others = match others {
+        Some(others) => {
+            Some(References::of(&measure_all(&served, others.inputs, "references")?, others.sha256))
+        }
+        None => None,
+    };
+    let artefact = Artefact::new(binding, made, fit, &rows, others).map_err(|e| other(&e))?;
     Ok(Made { served, artefact, clean, rows, recorded: None })
 }
 

@@ -209,6 +209,7 @@ fn of_comparison(contract: &Contract, fit: Option<&Fit>) -> Vec<Box<dyn OutputDe
     let Some(head) = Head::of(contract, fit) else { return detectors };
     let temperature = fit.map_or(1.0, |fit| fit.temperature);
     if head.has_twin(&Places::of(contract)) {
+        let temperature = temperature.max(twin::TEMPERATURE_MIN);
         detectors.push(Box::new(twin::Twin { head: head.clone(), temperature }));
         if head == Head::Classes {
             detectors.push(Box::new(twin_margin::TwinMargin));

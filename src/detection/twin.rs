@@ -1,10 +1,14 @@
 //! How far is the twin's answer from the answer? A model that was trained by itself is fooled by other inputs:
 //! prediction inconsistency (arXiv 2506.03765), as the L1 distance of the two softmaxes at the calibrated
-//! temperature, or what compares labels and values ([`super::head`]).
+//! temperature, at 2 at least (ADR 20), or what compares labels and values ([`super::head`]).
 
 use super::head::{Answer, Head};
 use super::vector::{l1, softmax};
 use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
+
+/// Where the calibrated temperature is lower, two that are fairly sure and two that are certain of different classes are nearly
+/// as far apart (2 is the most): what tells attacks from rows that are merely doubtful would be lost.
+pub const TEMPERATURE_MIN: f64 = 2.0;
 
 /// Distance to the twin's answer.
 pub struct Twin {

@@ -73,7 +73,7 @@ fn calibrated(version: &Path) {
         scores: names.iter().map(|name| (*name, Score::new(f64::from(n)).unwrap())).collect(),
     };
     let rows: Vec<_> = (0..300).map(row).collect();
-    let artefact = Artefact::new(binding, (String::new(), 0, String::new()), fit, &rows).unwrap();
+    let artefact = Artefact::new(binding, (String::new(), 0, String::new()), fit, &rows, None).unwrap();
     std::fs::write(version.join("calibration.json"), serde_json::to_vec(&artefact).unwrap()).unwrap();
 }
 

@@ -22,13 +22,14 @@ fn artefact(model: &str) -> Artefact {
     serde_json::from_slice(&json).unwrap()
 }
 
-/// Every row the calibration was made of.
+/// Every row the calibration data have: those that gave references too, unless they are of other data.
 fn rows(artefact: &Artefact) -> Vec<Measured> {
     let row = |columns: &BTreeMap<Detector, Vec<f64>>, n: usize, class| {
         let score = |(name, column): (&Detector, &Vec<f64>)| (*name, Score::new(column[n]).unwrap());
         Measured { class, scores: columns.iter().map(score).collect() }
     };
     let references = artefact.references.values().next().unwrap().len();
+    let references = if artefact.others().is_some() { 0 } else { references };
     let references = (0..references).map(|n| row(&artefact.references, n, None));
     let classes = artefact.ranked.classes.iter().enumerate();
     references.chain(classes.map(|(n, class)| row(&artefact.ranked.scores, n, Some(*class)))).collect()
@@ -66,11 +67,11 @@ fn random_splits_of_the_shipped_calibrations_keep_the_false_alarms_that_are_prom
             let of = |indices: &[usize]| indices.iter().map(|n| measured[*n].clone()).collect::<Vec<_>>();
             let (half, tested) = (of(split.calibration), of(split.tested));
             let made = (String::new(), 0, String::new());
-            let part = Artefact::new(whole.binding.clone(), made, whole.fit.clone(), &half).ok()?;
+            let (binding, fit) = (whole.binding.clone(), whole.fit.clone());
+            let part = Artefact::new(binding, made, fit, &half, whole.others()).ok()?;
             let calibration = calibration(&part, &detectors, policy.exit_share);
             let sum = |row: &Measured| calibration.cascade(&row.scores).unwrap().sum();
-            let ranked =
-                half.iter().enumerate().filter(|(n, _)| !n.is_multiple_of(3)).map(|(_, row)| sum(row));
+            let ranked = half.iter().enumerate().filter(|(n, _)| part.ranks(*n)).map(|(_, row)| sum(row));
             Some(Fused { ranked: ranked.collect(), tested: tested.iter().map(sum).collect() })
         };
         let kept = resample(measured.len(), policy.alpha_flag, 200, 1, split).unwrap();

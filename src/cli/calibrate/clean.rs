@@ -19,7 +19,7 @@ const FILES_MAX: usize = 1_000_000;
 const NPZ_BYTES_MAX: u64 = 8 << 30;
 
 /// Rows of a model, and what is known of each.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rows {
     pub(super) inputs: Vec<Input>,
     /// The class of each; empty where nobody says.

@@ -66,10 +66,12 @@ pub(super) fn calibrate(
     let base =
         Artefact::parse(&json, &binding).map_err(|error| Failure::Other(format!("{name}: {error}")))?;
     let served = super::fitted(loader, &args.model, &base.fit)?;
-    let found = plausible(&served, &measured_too(base.clone(), &rows), &rows, args.accept_shift, out)?;
+    let base = measured_too(base, &rows);
+    let found = plausible(&served, &base, &rows, args.accept_shift, out)?;
     let clean = Rows { sha256: sha256(&bytes), ..Rows::default() };
     let made = (args.site.clone(), Now::read().unix_seconds(), clean.sha256.clone());
-    let artefact = Artefact::new(binding, made, base.fit, &rows).map_err(|error| at(&error))?;
+    let others = base.others();
+    let artefact = Artefact::new(binding, made, base.fit, &rows, others).map_err(|error| at(&error))?;
     Ok(Made { served, artefact, clean, rows, recorded: Some(found) })
 }
 

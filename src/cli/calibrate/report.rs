@@ -37,6 +37,8 @@ pub struct Report {
     pub detectors: Vec<DetectorScores>,
     /// Fused scores of the clean rows that rank; larger is more suspicious.
     pub fused: Vec<f64>,
+    /// The same of the rows that gave the references, where those are of other data: no threshold is below theirs.
+    pub elsewhere: Option<Vec<f64>>,
     /// Attacked rows, a set for each attack; empty if none were given.
     pub attacks: Vec<Attack>,
     /// What other gates would cost and find, by rising quantile; empty without attacked rows or a second stage.
@@ -172,6 +174,13 @@ impl Report {
     /// What its rows are called.
     fn kind(&self) -> &'static str {
         if self.recorded.is_some() { "recorded" } else { "clean" }
+    }
+
+    /// The fused score above which a row is anomalous at `alpha`; `None` where no row can be.
+    fn threshold(&self, alpha: f64) -> Option<f64> {
+        let here = statistics::threshold(&self.fused, alpha)?;
+        let Some(elsewhere) = &self.elsewhere else { return Some(here) };
+        Some(here.max(statistics::threshold(elsewhere, alpha)?))
     }
 
     /// The threshold of the largest alpha.

@@ -105,12 +105,11 @@ pub(super) fn report(
     let judge = Judge::of(served, artefact);
     let calibration = judge.by_policy(artefact)?;
     let policy = judge.policy;
-    let ranked: Vec<&Measured> = ranked(measured).collect();
     let count = artefact.ranked.rows();
     let threshold =
         |action: &str, alpha| Threshold { action: action.into(), promise: Promise::new(alpha, count) };
     let binding = &artefact.binding;
-    let all = fused(&calibration, ranked.iter().copied());
+    let all = fused(&calibration, ranked(artefact, measured));
     Ok(Report {
         model: served.contract.name.clone(),
         version: served.contract.version.clone(),
@@ -125,29 +124,34 @@ pub(super) fn report(
             ("revision of the detectors", binding.scores.to_string()),
             ("ONNX Runtime", binding.onnxruntime.clone()),
             ("data", artefact.dataset_sha256.clone()),
+            ("data of the references", artefact.references_sha256.clone()),
             ("site", artefact.site.clone()),
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| (name.to_owned(), value))
         .collect(),
-        rows: report::Rows { references: measured.len().saturating_sub(count), ranked: count },
+        rows: report::Rows {
+            references: artefact.references.values().next().map_or(0, Vec::len),
+            ranked: count,
+        },
         recorded: None,
         thresholds: vec![threshold("flagged", policy.alpha_flag), threshold("withheld", policy.alpha)],
         detectors: detectors(&judge, artefact, attacked),
         attacks: attacked.iter().map(|attack| of_attack(&calibration, attack)).collect(),
         gates: gates(&judge, artefact, attacked),
         labelled: labelled(served, artefact, rows)?,
-        strata: strata(served, &calibration, rows, measured, policy.alpha_flag),
+        strata: strata(served, (artefact, &calibration), rows, measured, policy.alpha_flag),
         resampled: resampled(&judge, artefact, measured),
         order: resample::order(&all, policy.alpha_flag, BLOCKS, PERMUTATIONS, SEED),
         fused: all,
+        elsewhere: calibration.elsewhere().map(<[f64]>::to_vec),
     })
 }
 
-/// The rows that rank: all but every third.
-fn ranked(measured: &[Measured]) -> impl Iterator<Item = &Measured> {
-    measured.iter().enumerate().filter(|(n, _)| !n.is_multiple_of(3)).map(|(_, row)| row)
+/// The rows that rank.
+fn ranked<'a>(artefact: &Artefact, measured: &'a [Measured]) -> impl Iterator<Item = &'a Measured> {
+    measured.iter().enumerate().filter(|(n, _)| artefact.ranks(*n)).map(|(_, row)| row)
 }
 
 fn detectors(judge: &Judge, artefact: &Artefact, attacked: &[Attacked]) -> Vec<DetectorScores> {
@@ -210,7 +214,7 @@ fn labelled(served: &Served, artefact: &Artefact, rows: &Rows) -> Result<Option<
 
 fn strata(
     served: &Served,
-    calibration: &Calibration,
+    (artefact, calibration): (&Artefact, &Calibration),
     rows: &Rows,
     measured: &[Measured],
     alpha: f64,
@@ -225,7 +229,7 @@ fn strata(
     let mut strata: Vec<Stratum> = Vec::new();
     for (by, values) in by_class.into_iter().chain(given) {
         for (n, (row, name)) in measured.iter().zip(values).enumerate() {
-            if n.is_multiple_of(3) {
+            if !artefact.ranks(n) {
                 continue;
             }
             let alarm = usize::from(p_value(calibration, row).is_none_or(|p| p <= alpha));
@@ -247,11 +251,12 @@ fn resampled(judge: &Judge, artefact: &Artefact, measured: &[Measured]) -> Optio
         let rows: Vec<Measured> =
             split.calibration.iter().filter_map(|n| measured.get(*n)).cloned().collect();
         let made = (String::new(), 0, String::new());
-        let part = Artefact::new(artefact.binding.clone(), made, artefact.fit.clone(), &rows).ok()?;
+        let (binding, fit) = (artefact.binding.clone(), artefact.fit.clone());
+        let part = Artefact::new(binding, made, fit, &rows, artefact.others()).ok()?;
         let calibration = judge.calibration(&part, judge.policy.exit_share)?;
         let tested = split.tested.iter().filter_map(|n| measured.get(*n));
         Some(resample::Fused {
-            ranked: fused(&calibration, ranked(&rows)),
+            ranked: fused(&calibration, ranked(&part, &rows)),
             tested: fused(&calibration, tested),
         })
     };

@@ -43,7 +43,7 @@ pub(super) fn roc(report: &Report) -> Option<(String, f64)> {
     plot.line("even", &even);
     plot.line("attacked", &statistics::thinned(&curve));
     for threshold in &report.thresholds {
-        let place = statistics::threshold(&report.fused, threshold.promise.alpha());
+        let place = report.threshold(threshold.promise.alpha());
         let (Some(x), Some(y)) =
             (statistics::above(&report.fused, place), statistics::above(&attacked, place))
         else {

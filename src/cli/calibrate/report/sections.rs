@@ -132,7 +132,7 @@ fn assumptions(page: &mut Page) {
 
 fn detection(page: &mut Page, report: &Report) {
     page.heading(&format!("The fused score, {} against attacked", report.kind()));
-    let marks = marks(report, &report.fused);
+    let marks = marks(report);
     let attacked = report.attacked();
     page.key(&[("clean", &format!("{} rows that rank", report.kind())), ("attacked", "attacked rows")]);
     let mut figures = vec![(
@@ -167,7 +167,7 @@ fn detection(page: &mut Page, report: &Report) {
     let row = |attack: &super::Attack| {
         let mut row = vec![attack.name.clone()];
         for promise in &promises {
-            let found = attack.found(statistics::threshold(&report.fused, promise.alpha()));
+            let found = attack.found(report.threshold(promise.alpha()));
             row.push(share(found, attack.rows()));
         }
         row.extend([count(attack.rows()), count(attack.refused)]);
@@ -331,10 +331,10 @@ fn record(page: &mut Page, report: &Report) {
     page.code(&report.command);
 }
 
-/// Thresholds among these scores.
-fn marks(report: &Report, scores: &[f64]) -> Vec<Mark> {
+/// Thresholds among the fused scores.
+fn marks(report: &Report) -> Vec<Mark> {
     let mark = |threshold: &super::Threshold| {
-        let at = statistics::threshold(scores, threshold.promise.alpha())?;
+        let at = report.threshold(threshold.promise.alpha())?;
         Some(Mark { at, name: threshold.action.clone() })
     };
     report.thresholds.iter().filter_map(mark).collect()

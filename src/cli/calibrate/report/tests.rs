@@ -29,6 +29,7 @@ fn bare() -> Report {
         thresholds: vec![threshold("flagged", 0.05, 400), threshold("withheld", 0.01, 400)],
         detectors: vec![detector("confidence", Vec::new())],
         fused: scores(400, 0.0),
+        elsewhere: None,
         attacks: Vec::new(),
         gates: Vec::new(),
         labelled: None,
