@@ -166,10 +166,13 @@ fn what_a_site_sent_becomes_its_calibration_and_serves() {
     // Under another name it is the calibration of no site.
     std::fs::copy(model.join("calibration-ward.json"), model.join("calibration-other.json")).unwrap();
     let mut config = crate::sidecar::config(home.path());
+    config.access.policy = home.path().join("access.toml");
+    std::fs::write(&config.access.policy, ROLES).unwrap();
     config.models.repository.clone_from(&repository);
     config.models.site = "other".into();
     let refused = asepsis::app::App::start(&config).err().unwrap().to_string();
     assert!(refused.contains("calibration-other.json was made for the site \"ward\""), "{refused}");
+    std::fs::remove_file(model.join("calibration-other.json")).unwrap();
 
     // Another calibration has taken the place of the one that the rows were measured by.
     let base = model.join("calibration.json");
