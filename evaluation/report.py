@@ -192,6 +192,8 @@ def promise_table(results):
         " Drawing anew makes the rows exchangeable: what it tests is how ranks and thresholds are",
         "made. Whether the calibration holds"
         ' for rows that were not in the pool is seen "as calibrated": the one split that is committed.',
+        "Where rows elsewhere gave the references (`pneumonia`), no row is rarer than it is among those: its rates are below the"
+        " promise (ADR 20).",
         "By predicted class: the mean over the splits (a promise is made to all together, unless `policy.per_class` is set).",
         "",
         "| model | promise | mean | bound | splits within it | as calibrated | by predicted class |",
