@@ -117,7 +117,11 @@ fn a_baseline_that_is_unloaded_keeps_no_other_model_from_being_loaded() {
         client.inner().repository_model_unload(unload).await.unwrap();
         client.inner().repository_model_load(load("wdbc")).await.unwrap();
         let refused = client.inner().repository_model_load(load("pneumonia")).await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::Internal, "it names a baseline that is not served: {refused}");
+        assert_eq!(
+            refused.code(),
+            tonic::Code::Internal,
+            "it names a baseline that is not served: {refused}"
+        );
         client.inner().repository_model_load(load("pneumonia-baseline")).await.unwrap();
         client.inner().repository_model_load(load("pneumonia")).await.unwrap();
     });
