@@ -2,8 +2,10 @@
 
 asepsis := $(or $(CARGO_TARGET_DIR),target)/release/asepsis
 config  := demo/asepsis.toml
-# What the release is optimised for (docs/adr/0021); `make profile` makes it anew.
-pgo     := RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(CURDIR)/pgo/asepsis.profdata"
+# What the release is optimised for (docs/adr/0021), if the compiler's LLVM can read it; `make profile` makes it anew.
+llvm    := $(shell rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+profile := $(wildcard $(CURDIR)/pgo/llvm-$(llvm).profdata)
+pgo     := RUSTFLAGS="$(RUSTFLAGS)$(if $(profile), -Cprofile-use=$(profile))"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve client test check fuzz interop bench compare calibrate evaluate build profile fetch clean
@@ -43,7 +45,7 @@ interop: build ## published clients, a collector, an OpenID provider, Envoy and 
 bench: fetch ## the benchmarks that docs/SPECIFICATION.md quotes
 	$(pgo) cargo bench --locked
 
-profile: ## what the release is optimised for, measured anew: pgo/asepsis.profdata
+profile: ## what the release is optimised for, measured anew, into pgo/
 	scripts/profile
 
 compare: build ## other servers and proxies beside the release, into docs/PEERS.md and README (ARGS=--quick: to try it out)
