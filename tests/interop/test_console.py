@@ -162,7 +162,8 @@ def test_what_it_says_is_what_the_audit_log_says(shown, busy):
             assert entry[key] in told, (key, entry)
         assert entry["principal"] not in text
     withheld = Counter(action for _, told in listed["judged"] for action in re.findall(r"withheld|flagged", told))
-    assert withheld["withheld"] == len(attacked(DIGITS))
+    recorded = [busy.entry(request_id)["action"] for request_id, _ in listed["judged"]]
+    assert withheld["withheld"] == recorded.count("withheld") >= len(attacked(DIGITS))
     assert "non_finite" in listed["refused"][0][1]
 
 

@@ -132,9 +132,17 @@ def test_statistics_count_an_inference(client):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_every_clean_sample_is_answered_with_its_class(client, model):
+    false_alarms = 0
     for values, label in clean(model):
-        result = client.infer(model.name, inputs(model, values), client_timeout=30)
-        assert_probabilities(result, model, label)
+        try:
+            result = client.infer(model.name, inputs(model, values), client_timeout=30)
+        except InferenceServerException as refused:
+            assert "the answer is withheld" in refused.message()
+            false_alarms += 1
+        else:
+            assert_probabilities(result, model, label)
+    # One in a hundred is withheld, as is promised, and may be among them.
+    assert false_alarms <= 1
 
 
 def test_an_answer_echoes_the_id_and_carries_our_parameters(client):
