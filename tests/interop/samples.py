@@ -1,5 +1,6 @@
 """The demo's inputs and the interfaces of its models."""
 
+import json
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,13 +29,29 @@ def _arrays(model: Interface) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+@cache
+def _false_alarms(model: Interface) -> frozenset[int]:
+    """Clean rows whose p-value, as tests/it/promise.rs holds it, is below the default alpha_withhold."""
+    verdicts = json.loads((ROOT / "tests" / "fixtures" / "verdicts.json").read_text())
+    return frozenset(i for i, p in enumerate(verdicts[model.name]["clean"]) if p <= 0.01)
+
+
+def _rows(model: Interface, kind: str) -> list[np.ndarray]:
+    rows = _arrays(model)[kind].astype(np.float32)
+    return [rows[i : i + 1] for i in range(len(rows))]
+
+
 def clean(model: Interface) -> list[tuple[np.ndarray, int]]:
-    """Each clean sample as a batch of one, with its label."""
-    arrays = _arrays(model)
-    rows = arrays["clean"].astype(np.float32)
-    return [(rows[i : i + 1], int(label)) for i, label in enumerate(arrays["label"])]
+    """Each clean sample that is answered, as a batch of one, with its label."""
+    labelled = zip(_rows(model, "clean"), _arrays(model)["label"], strict=True)
+    return [(row, int(label)) for i, (row, label) in enumerate(labelled) if i not in _false_alarms(model)]
 
 
 def attacked(model: Interface) -> list[np.ndarray]:
-    rows = _arrays(model)["attacked"].astype(np.float32)
-    return [rows[i : i + 1] for i in range(len(rows))]
+    return _rows(model, "attacked")
+
+
+def withheld() -> list[tuple[Interface, np.ndarray]]:
+    """What is surely withheld: every attacked digit, and the clean samples that are false alarms."""
+    alarms = [(model, _rows(model, "clean")[i]) for model in MODELS for i in sorted(_false_alarms(model))]
+    return [(DIGITS, row) for row in attacked(DIGITS)] + alarms
