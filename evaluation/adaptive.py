@@ -61,14 +61,14 @@ class Evidence:
         self.rough = None
         if self.model.contract.is_image:
             rough = np.asarray(roughness(jnp.asarray(train[:CALIBRATION_ROWS])))
-            self.rough = rough.mean(), max(rough.std(), 1e-3)
+            self.rough = rough.mean(0), np.maximum(rough.std(0), 1e-3)
         if self.is_table:
             self.pad = np.maximum(1e-3 * np.ptp(train, axis=0), 1e-12) - np.minimum(train.min(0), 0)
             self.means, self.inverse = gaussians(np.log(train + self.pad), np.zeros(len(train), int), TABLE_RIDGE)
         chosen = self.space.to_unit(train[:CALIBRATION_ROWS])
         scores = np.asarray(self.raw(chosen, jax.random.key(SEED)))
         # Both scores of each twin stand in a row behind the roughness, before a distance.
-        first = 1 + 2 * len(self.copies) + bool(self.rough)
+        first = 1 + 2 * len(self.copies) + (self.rough is not None)
         self.weights = np.ones(scores.shape[1])
         self.weights[first : first + 2 * len(self.twins)] = WEIGHTS["twin"]
         self.knee = np.quantile(scores, TAIL, axis=0)
@@ -93,8 +93,9 @@ class Evidence:
                 sum(l1(draw, logits) for draw in draws) / count,
                 -sum(margin_of(draw, label) for draw in draws) / count,
             ]
-        if self.rough:
-            scores.append(jnp.abs(roughness(x) - self.rough[0]) / self.rough[1])
+        if self.rough is not None:
+            apart = (roughness(x) - self.rough[0]) / self.rough[1]
+            scores.append(jnp.maximum(jnp.abs(apart[:, 0]), apart[:, 1:].max(1)))
         for twin in self.twins:
             other = twin(unit)
             scores += [l1(other, logits), -margin_of(other, label)]
@@ -113,8 +114,11 @@ class Evidence:
 
 
 def roughness(x):
-    """Logarithm of the mean absolute difference of images from their 3x3 median."""
-    return jnp.log(jnp.abs(x - transforms.median({"window": 3}, x, None, None)).mean((1, 2, 3)) + 1e-4)
+    """Logarithms [n, 1 + 16] of the mean squared difference of images from their 3x3 median: of the whole, then of 4 x 4 parts."""
+    squares = ((x - transforms.median({"window": 3}, x, None, None)) ** 2).mean(1)
+    bands = [jnp.array_split(band, 4, 2) for band in jnp.array_split(squares, 4, 1)]
+    regions = [squares, *(part for parts in bands for part in parts)]
+    return jnp.log(jnp.stack([region.mean((1, 2)) for region in regions], 1) + 1 / 255**2)
 
 
 def gaussians(features, labels, ridge):

@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the same row is measured to: moves with every change of a perturbation or a detector that changes a number,
 /// and makes older calibrations stale.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// How suspicious one row is to one detector: larger is worse, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -220,7 +220,7 @@ pub enum Detector {
     MaxSoftmax,
     /// How little evidence its logits hold: [`energy`].
     Energy,
-    /// How rough or smooth the input is: [`residual`].
+    /// How rough or smooth the input is, and where: [`residual`].
     Residual,
     /// How far the input is from an 8-bit image: [`grid`].
     Grid,

@@ -5,7 +5,7 @@ pub mod neighbours;
 pub mod temperature;
 
 use super::planes::Planes;
-use super::residual::roughness;
+use super::residual::{Regions, roughness};
 use super::table::Scale;
 use super::vector::{as_f64, finite};
 use super::{Detector, Row};
@@ -24,9 +24,9 @@ const SAMPLES_MAX: usize = 4096;
 pub struct Fit {
     /// Temperature of the softmax; 1 if the rows had no labels.
     pub temperature: f64,
-    /// Logarithm of the residual of images.
+    /// Logarithm of the residual of images, and of their parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub residual: Option<Normal>,
+    pub residual: Option<Regions<Normal>>,
     /// How much each value of a regression deviates between rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
@@ -62,7 +62,7 @@ pub struct Sample {
     logits: Option<Vec<f32>>,
     class: Option<usize>,
     label: Option<usize>,
-    residual: Option<f64>,
+    residual: Option<Regions<f64>>,
     logarithms: Option<Vec<f64>>,
     embedding: Option<Vec<f32>>,
     values: Option<Vec<f64>>,
@@ -108,7 +108,7 @@ impl Fit {
         let step = samples.len().div_ceil(SAMPLES_MAX).max(1);
         let samples: Vec<&Sample> = samples.iter().step_by(step).collect();
         let labelled = samples.iter().filter_map(|sample| Some((sample.logits.as_deref()?, sample.label?)));
-        let residuals: Vec<f64> = samples.iter().filter_map(|sample| sample.residual).collect();
+        let residuals: Vec<Regions<f64>> = samples.iter().filter_map(|sample| sample.residual).collect();
         let values: Vec<&[f64]> = samples.iter().filter_map(|sample| sample.values.as_deref()).collect();
         let embeddings: Vec<&[f32]> =
             samples.iter().filter_map(|sample| sample.embedding.as_deref()).collect();
@@ -122,7 +122,7 @@ impl Fit {
         let errors = Scale::of(contract).map(|scale| scale.errors(logarithms.iter().map(|(_, row)| row)));
         Self {
             temperature: temperature::of(&labelled.collect::<Vec<_>>()),
-            residual: Normal::of(&residuals),
+            residual: normals(&residuals),
             values: deviations(&values),
             embedding: Gaussians::learn(classified.collect(), &Ridge::Shrink),
             neighbours: Neighbours::learn(&embeddings),
@@ -162,10 +162,10 @@ impl Fit {
         let len = |meaning| Some(contract.outputs.get(contract.output_of(meaning)?)?.row_len());
         let holds = |holds: bool, part| if holds { Ok(()) } else { Err(FitError(part)) };
         holds(temperature::RANGE.contains(&self.temperature.ln()), "temperature")?;
-        let residual = |normal: &Normal| {
+        let normal = |normal: &Normal| {
             normal.mean.is_finite() && normal.deviation.is_finite() && normal.deviation >= 0.0
         };
-        holds(self.residual.as_ref().is_none_or(residual), "residual")?;
+        holds(self.residual.iter().flatten().all(normal), "residual")?;
         let values = |found: &Vec<f64>| {
             Some(found.len()) == len(Meaning::Values) && found.iter().all(|v| v.is_finite() && *v > 0.0)
         };
@@ -193,6 +193,13 @@ impl Normal {
         let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
         (numbers.len() >= Self::ROWS_MIN).then(|| Self { mean, deviation: (squares / (n - 1.0)).sqrt() })
     }
+}
+
+/// Of each region.
+fn normals<const N: usize>(rows: &[[f64; N]]) -> Option<[Normal; N]> {
+    let column = |index: usize| rows.iter().filter_map(|row| row.get(index).copied()).collect::<Vec<_>>();
+    let normals: Option<Vec<Normal>> = (0..N).map(|index| Normal::of(&column(index))).collect();
+    normals?.try_into().ok()
 }
 
 /// The standard deviation of each column; where all rows are alike, 1 stands for 0.

@@ -1,6 +1,8 @@
-//! How rough or smooth is the input? The mean absolute difference from its 3x3 median, which adversarial noise
-//! raises (Liang et al., IEEE TDSC 2018, and Xu et al., NDSS 2018, by their median) and blank or synthetic images
-//! lower: how many deviations its logarithm is from that of clean images, either way.
+//! How rough or smooth is the input, and where? The mean squared difference from its 3x3 median, which adversarial
+//! noise raises (Liang et al., IEEE TDSC 2018, and Xu et al., NDSS 2018, by their median) and blank or synthetic images
+//! lower: how many deviations its logarithm is from that of clean images, either way; and of each of 4 x 4 parts of
+//! the image, how many above, because a patch or the few squares of Square (Andriushchenko et al., ECCV 2020) are
+//! lost in the mean of the whole.
 
 use super::fit::Normal;
 use super::planes::Planes;
@@ -9,18 +11,24 @@ use super::{Detector, OutputDetector, Row, Score, Unmeasured, score};
 use crate::inference::perturbation::Perturbation;
 use crate::inference::perturbation::median::Median;
 
-/// Of the range of values: less difference than this is none.
-const LEAST: f64 = 1e-4;
+/// Parts along each side.
+const SIDE: usize = 4;
+const PARTS: usize = SIDE * SIDE;
+/// Of the range of values, a step of 8 bits: less difference than this is none.
+const LEAST: f64 = 1.0 / 255.0;
 /// A deviation below this is that of images that are all alike, which says nothing of others.
 const DEVIATION_MIN: f64 = 1e-3;
 
-/// Deviations of the logarithm from its clean mean, either way.
+/// How much of something there is in an image as a whole, and in each of its parts, row by row.
+pub type Regions<T> = [T; 1 + PARTS];
+
+/// Deviations of the logarithms from their clean means.
 #[derive(Clone, Copy, Debug)]
 pub struct Residual {
     /// Where the planes are.
     pub planes: Planes,
-    /// Of the logarithm, over clean rows.
-    pub clean: Normal,
+    /// Of the logarithms, over clean rows.
+    pub clean: Regions<Normal>,
 }
 
 impl OutputDetector for Residual {
@@ -30,37 +38,80 @@ impl OutputDetector for Residual {
 
     fn examine(&self, row: &Row<'_>) -> Result<Score, Unmeasured> {
         let rough = row.input().and_then(|image| roughness(self.planes, image));
-        score(rough.map(|rough| (rough - self.clean.mean).abs() / self.clean.deviation.max(DEVIATION_MIN)))
+        score(rough.map(|rough| self.deviations(&rough)))
     }
 }
 
-/// Logarithm of the mean absolute difference of a row, all planes together, from its 3x3 median.
+impl Residual {
+    fn deviations(&self, rough: &Regions<f64>) -> f64 {
+        let mut deviations = rough
+            .iter()
+            .zip(&self.clean)
+            .map(|(rough, clean)| (rough - clean.mean) / clean.deviation.max(DEVIATION_MIN));
+        let whole = deviations.next().unwrap_or_default().abs();
+        deviations.fold(whole, f64::max)
+    }
+}
+
+/// Logarithms of the mean squared difference of a row, all planes together, from its 3x3 median.
 #[must_use]
-pub fn roughness(planes: Planes, row: &[f32]) -> Option<f64> {
+pub fn roughness(planes: Planes, row: &[f32]) -> Option<Regions<f64>> {
     let median = Median::new(0, Some((planes.height, planes.width)), 3);
-    let mut smooth = Vec::new();
-    let mut sum = 0.0;
+    let (mut smooth, mut columns) = (Vec::new(), vec![0.0; planes.width]);
+    let mut squares = [[0.0; SIDE]; SIDE];
     for plane in planes.each(row)? {
         smooth.resize(plane.len(), 0.0);
         median.perturb(plane, 0, &mut smooth);
-        sum += difference(plane, &smooth);
-    }
-    let mean = sum / as_f64(row.len());
-    mean.is_finite().then(|| (mean + LEAST * planes.range).ln())
-}
-
-/// Sum of absolute differences, in eight lanes that processors add at once and always in the same order.
-fn difference(a: &[f32], b: &[f32]) -> f64 {
-    let (a_lanes, a_rest) = a.as_chunks::<8>();
-    let (b_lanes, b_rest) = b.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += f64::from((a - b).abs());
+        let mut lines = plane.chunks_exact(planes.width).zip(smooth.chunks_exact(planes.width));
+        for (band, squares) in squares.iter_mut().enumerate() {
+            columns.fill(0.0);
+            lines
+                .by_ref()
+                .take(length(planes.height, band))
+                .for_each(|(a, b)| add_squares(&mut columns, a, b));
+            let mut rest = columns.as_slice();
+            for (part, sum) in squares.iter_mut().enumerate() {
+                let (columns, after) = rest.split_at_checked(length(planes.width, part))?;
+                *sum += columns.iter().sum::<f64>();
+                rest = after;
+            }
         }
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from((a - b).abs())).sum();
-    sums.iter().sum::<f64>() + rest
+    logarithms(planes, &squares, row.len())
+}
+
+/// How many of so many lines are in this of the parts.
+fn length(lines: usize, part: usize) -> usize {
+    (part + 1) * lines / SIDE - part * lines / SIDE
+}
+
+/// Squared differences of two lines, added column by column, which processors do several at once and always in the
+/// same order.
+fn add_squares(columns: &mut [f64], a: &[f32], b: &[f32]) {
+    for (sum, (a, b)) in columns.iter_mut().zip(a.iter().zip(b)) {
+        let difference = f64::from(a - b);
+        *sum += difference * difference;
+    }
+}
+
+/// A part without a pixel, of an image of three lines, is as the whole.
+fn logarithms(planes: Planes, squares: &[[f64; SIDE]; SIDE], values: usize) -> Option<Regions<f64>> {
+    let least = (LEAST * planes.range).powi(2);
+    let logarithm = |sum: f64, values: usize| {
+        let mean = sum / as_f64(values);
+        mean.is_finite().then(|| (mean + least).ln())
+    };
+    let whole = logarithm(squares.iter().flatten().sum(), values)?;
+    let depth = values / (planes.height * planes.width);
+    let mut regions = [whole; 1 + PARTS];
+    let (_, parts) = regions.split_first_mut()?;
+    for (place, (part, sum)) in parts.iter_mut().zip(squares.iter().flatten()).enumerate() {
+        let area = length(planes.height, place / SIDE) * length(planes.width, place % SIDE);
+        if area > 0 {
+            *part = logarithm(*sum, area * depth)?;
+        }
+    }
+    Some(regions)
 }
 
 #[cfg(test)]
@@ -68,6 +119,11 @@ mod tests {
     use super::*;
 
     const PLANES: Planes = Planes { height: 4, width: 5, range: 1.0 };
+    const WHOLE: usize = 0;
+
+    fn residual(mean: f64) -> Residual {
+        Residual { planes: PLANES, clean: [Normal { mean, deviation: 1.0 }; 1 + PARTS] }
+    }
 
     #[test]
     fn what_is_no_image_or_no_number_is_unmeasured() {
@@ -82,16 +138,51 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_image_is_as_smooth_as_can_be() {
-        assert_eq!(roughness(PLANES, &[0.7; 40]), Some(LEAST.ln()));
+    fn a_blank_image_is_as_smooth_as_can_be_everywhere() {
+        assert_eq!(roughness(PLANES, &[0.7; 40]), Some([LEAST.powi(2).ln(); 1 + PARTS]));
     }
 
     #[test]
-    fn one_odd_pixel_of_forty_counts_by_its_height() {
-        let mut image = [0.0; 40];
-        image[27] = 0.8;
-        let wanted = (0.8 / 40.0 + LEAST).ln();
-        assert!((roughness(PLANES, &image).unwrap() - wanted).abs() < 1e-6);
+    fn one_odd_pixel_of_forty_counts_by_its_height_and_where_it_is() {
+        // In the second plane: line 1, column 2, which shares its part with no other column of the five.
+        let mut image = [0.5; 40];
+        image[27] = 0.9;
+        let found = roughness(PLANES, &image).unwrap();
+        let squared = f64::from(0.9_f32 - 0.5).powi(2);
+        for (place, found) in found.iter().enumerate() {
+            let mean = match place {
+                WHOLE => squared / 40.0,
+                // Of the second of four bands, the third part, whose one pixel has two planes.
+                7 => squared / 2.0,
+                _ => 0.0,
+            };
+            assert!((found - (mean + LEAST.powi(2)).ln()).abs() < 1e-6, "{place}: {found}");
+        }
+    }
+
+    #[test]
+    fn every_pixel_is_in_one_part_whatever_the_size() {
+        for lines in 3..300 {
+            assert_eq!((0..SIDE).map(|part| length(lines, part)).sum::<usize>(), lines);
+        }
+        let thin = Planes { height: 3, width: 3, range: 1.0 };
+        let mut image = [0.0; 9];
+        image[4] = 1.0;
+        let found = roughness(thin, &image).unwrap();
+        assert!(found.iter().all(|part| part.is_finite()));
+        // The first quarter of three lines has none.
+        assert_eq!(found[1], found[WHOLE]);
+    }
+
+    #[test]
+    fn the_whole_counts_either_way_and_a_part_only_when_it_is_rough() {
+        let (mut rough, mut smooth) = ([0.0; 1 + PARTS], [0.0; 1 + PARTS]);
+        rough[9] = 5.0;
+        smooth[9] = -5.0;
+        assert_eq!(residual(0.0).deviations(&rough), 5.0);
+        assert_eq!(residual(0.0).deviations(&smooth), 0.0);
+        smooth[WHOLE] = -3.0;
+        assert_eq!(residual(0.0).deviations(&smooth), 3.0);
     }
 
     proptest::proptest! {
@@ -99,7 +190,9 @@ mod tests {
         fn more_contrast_is_rougher(image in proptest::collection::vec(0.0_f32..1.0, 40), by in 1.0_f32..5.0) {
             let stronger: Vec<f32> = image.iter().map(|value| value * by).collect();
             let (before, after) = (roughness(PLANES, &image).unwrap(), roughness(PLANES, &stronger).unwrap());
-            proptest::prop_assert!(before.is_finite() && before <= after + 1e-6);
+            for (before, after) in before.iter().zip(after) {
+                proptest::prop_assert!(before.is_finite() && *before <= after + 1e-6);
+            }
         }
     }
 }

@@ -101,7 +101,7 @@ fn fit() -> Fit {
     let embeddings: Vec<&[f32]> = embeddings.iter().map(<[f32; 2]>::as_slice).collect();
     Fit {
         temperature: 2.0,
-        residual: Some(Normal { mean: 0.0, deviation: 1.0 }),
+        residual: Some([Normal { mean: 0.0, deviation: 1.0 }; 17]),
         values: Some(vec![2.0, 4.0]),
         embedding: Gaussians::learn(rows(1.0).collect(), &Ridge::Shrink),
         neighbours: Neighbours::learn(&embeddings),

@@ -107,12 +107,17 @@ fn a_refusal_is_counted_under_its_reason_and_not_as_an_answer() {
     assert_eq!((told.fail_total, told.execution_count), (Duration::from_millis(10), 1));
 }
 
+/// Of a call that asks no model.
+fn nameless() -> ClosedEntry {
+    let mut entry = closed(Action::Refused, Reason::Unsupported);
+    (entry.record.rpc, entry.record.model, entry.record.version) = (None, String::new(), String::new());
+    entry
+}
+
 #[test]
 fn a_call_that_asks_no_model_is_counted_without_a_name() {
     let telemetry = quiet();
-    let mut entry = closed(Action::Refused, Reason::Unsupported);
-    (entry.record.rpc, entry.record.model, entry.record.version) = (None, String::new(), String::new());
-    telemetry.observe(&entry);
+    telemetry.observe(&nameless());
     assert_line(
         &scraped(&telemetry),
         r#"asepsis_requests_total{model="",version="",action="refused",reason="unsupported"} 1"#,
@@ -123,8 +128,7 @@ fn a_call_that_asks_no_model_is_counted_without_a_name() {
 #[test]
 fn what_names_no_version_of_a_model_has_no_series_of_runs() {
     let telemetry = quiet();
-    let mut entry = closed(Action::Refused, Reason::Unsupported);
-    (entry.record.rpc, entry.record.model, entry.record.version) = (None, String::new(), String::new());
+    let mut entry = nameless();
     telemetry.observe(&entry);
     // Loads and unloads name a model alone.
     (entry.record.rpc, entry.record.model) = (Some(Rpc::RepositoryModelLoad), "wdbc".to_owned());

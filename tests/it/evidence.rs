@@ -174,10 +174,7 @@ fn a_stale_calibration_keeps_the_model_from_being_served_or_flags_every_answer()
         let version = own_copy(config, "digits");
         rewrite(&version.join("contract.toml"), |text| text + "\n# changed\n");
     };
-    let directory = tempfile::TempDir::new().unwrap();
-    let mut config = crate::sidecar::config(directory.path());
-    stale(&mut config);
-    let refused = App::start(&config).err().unwrap().to_string();
+    let refused = refused(stale);
     assert!(refused.contains("was taken with another contract; calibrate again"), "{refused}");
 
     let sidecar = Sidecar::start_with(|config| {
@@ -198,44 +195,50 @@ fn a_stale_calibration_keeps_the_model_from_being_served_or_flags_every_answer()
     assert_eq!((&entry["action"], &entry["reason"]), (&"flagged".into(), &"uncalibrated".into()));
 }
 
-#[test]
-fn a_twin_that_is_no_model_of_these_inputs_is_not_served() {
+/// What a sidecar says that is set so and does not start.
+fn refused(set: impl FnOnce(&mut Config)) -> String {
     let directory = tempfile::TempDir::new().unwrap();
     let mut config = crate::sidecar::config(directory.path());
-    sees_evidence(&mut config);
-    let version = own_copy(&mut config, "digits");
-    std::fs::copy(models().join("wdbc/1/twin.onnx"), version.join("twin.onnx")).unwrap();
-    config.policy.stale = Stale::Flag;
-    let refused = App::start(&config).err().unwrap().to_string();
+    set(&mut config);
+    App::start(&config).err().unwrap().to_string()
+}
+
+/// The same with one model of the clone, changed, where not even a stale calibration would keep it from being served.
+fn refused_with(change: impl FnOnce(&mut Config, &Path)) -> String {
+    refused(|config| {
+        sees_evidence(config);
+        let version = own_copy(config, "digits");
+        config.policy.stale = Stale::Flag;
+        change(config, &version);
+    })
+}
+
+#[test]
+fn a_twin_that_is_no_model_of_these_inputs_is_not_served() {
+    let refused = refused_with(|_, version| {
+        std::fs::copy(models().join("wdbc/1/twin.onnx"), version.join("twin.onnx")).unwrap();
+    });
     assert!(refused.contains("the twin: "), "{refused}");
 }
 
 #[test]
 fn a_baseline_that_is_not_there_keeps_the_model_from_being_served() {
-    let directory = tempfile::TempDir::new().unwrap();
-    let mut config = crate::sidecar::config(directory.path());
-    sees_evidence(&mut config);
-    let version = own_copy(&mut config, "digits");
-    rewrite(&version.join("contract.toml"), |text| {
-        text.replacen("version = \"1\"\n", "version = \"1\"\nbaseline = \"safe/1\"\n", 1)
+    let refused = refused_with(|_, version| {
+        rewrite(&version.join("contract.toml"), |text| {
+            text.replacen("version = \"1\"\n", "version = \"1\"\nbaseline = \"safe/1\"\n", 1)
+        });
     });
-    config.policy.stale = Stale::Flag;
-    let refused = App::start(&config).err().unwrap().to_string();
     assert!(refused.contains("baseline safe/1 is not served"), "{refused}");
 }
 
 #[test]
 fn ranks_of_classes_are_not_promised_of_a_model_that_predicts_none() {
-    let directory = tempfile::TempDir::new().unwrap();
-    let mut config = crate::sidecar::config(directory.path());
-    sees_evidence(&mut config);
-    let version = own_copy(&mut config, "digits");
-    rewrite(&version.join("contract.toml"), |text| {
-        text.replace("meaning = \"probabilities\"\n", "meaning = \"labels\"\n")
-            .replace("meaning = \"logits\"\n", "")
+    let refused = refused_with(|config, version| {
+        rewrite(&version.join("contract.toml"), |text| {
+            text.replace("meaning = \"probabilities\"\n", "meaning = \"labels\"\n")
+                .replace("meaning = \"logits\"\n", "")
+        });
+        config.policy.per_class = true;
     });
-    config.policy.stale = Stale::Flag;
-    config.policy.per_class = true;
-    let refused = App::start(&config).err().unwrap().to_string();
     assert!(refused.contains("policy.per_class: the model predicts no class"), "{refused}");
 }

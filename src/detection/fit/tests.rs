@@ -78,7 +78,7 @@ fn a_fit_of_another_model_or_not_finite_is_refused_by_part() {
     let mut wide = classes();
     wide.inputs[0].columns.pop();
     assert_eq!(good.check(&wide), Err(FitError("table")));
-    let normal = |mean, deviation| Some(Normal { mean, deviation });
+    let normal = |mean, deviation| Some([Normal { mean, deviation }; 17]);
     for (part, fit) in [
         ("temperature", Fit { temperature: 0.0, ..good.clone() }),
         ("temperature", Fit { temperature: f64::NAN, ..good.clone() }),
