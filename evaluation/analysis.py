@@ -19,8 +19,6 @@ SEED = 2
 # The share of splits that must lie within the bound, and the probability that the bound is made for.
 WITHIN = 0.95
 COPIES_MAX = 4
-# Of the mean detection: what a further detector or copy has to add.
-LEAST_GAIN = 0.001
 
 
 @dataclass(frozen=True)
@@ -213,18 +211,19 @@ def groups(dump, leave=("flips",)):
 
 
 class Choice:
-    """The search: which groups find most of `attacked`, at thresholds from the pool of clean rows."""
+    """The search: which groups find most of `families`, [{name: scores}], at thresholds from the pool of clean rows."""
 
-    def __init__(self, dump, pool, reference, attacked, copies_max=COPIES_MAX, is_elsewhere=False):
+    def __init__(self, dump, pool, reference, families, copies_max=COPIES_MAX, is_elsewhere=False):
         self.groups, self.copies_max, self.is_elsewhere = groups(dump), copies_max, is_elsewhere
         self.early = np.array([dump.depth[name] == 1 for name in dump.detectors])
         references = [Reference(column, name) for column, name in zip(reference.T, dump.detectors)]
         excess = lambda scores: np.stack([one.excess(column) for one, column in zip(references, scores.T)], axis=1)
         self.reference, self.pool = excess(reference), excess(pool)
-        self.attacked = [excess(scores) for scores in attacked.values()]
+        self.families = [[excess(scores) for scores in attacked.values()] for attacked in families]
 
     def found(self, chosen):
-        """Mean share of the attacks that are noticed at the promised rates."""
+        """Mean share of the attacks that are noticed at the promised rates. Every family weighs the same, however many strengths
+        it was tried at: what is chosen is to find another one."""
         columns = np.array([i for name in chosen for i in self.groups[name]], int)
         early, late = columns[self.early[columns]], columns[~self.early[columns]]
         gate = -np.inf
@@ -236,24 +235,14 @@ class Choice:
             return first + np.where(first >= gate, excess[:, late].sum(1), 0)
 
         ranked, elsewhere = fused(self.pool), fused(self.reference) if self.is_elsewhere else None
-        found = [p_values(ranked, fused(rows), elsewhere) <= alpha for rows in self.attacked for alpha in ALPHAS]
-        return float(np.mean([np.mean(noticed) for noticed in found]))
+        noticed = lambda rows: np.mean([p_values(ranked, fused(rows), elsewhere) <= alpha for alpha in ALPHAS])
+        return float(np.mean([np.mean([noticed(rows) for rows in family]) for family in self.families]))
 
     def is_allowed(self, chosen):
         return sum(name.startswith("copy") for name in chosen) <= self.copies_max
 
-    def forward(self):
-        """From nothing: the group that adds most, one after the other."""
-        chosen, best = [], 0.0
-        while True:
-            steps = [[*chosen, name] for name in self.groups if name not in chosen and self.is_allowed([*chosen, name])]
-            found, step = max(((self.found(step), step) for step in steps), default=(0.0, chosen))
-            if found < best + LEAST_GAIN:
-                return best, chosen
-            best, chosen = found, step
-
     def backward(self):
-        """From everything: the group that is missed least, as long as there are too many copies or none is missed."""
+        """From everything: the group that is missed least goes, as long as there are too many copies or none is missed."""
         chosen = list(self.groups)
         best = self.found(chosen)
         while len(chosen) > 1:
@@ -261,13 +250,12 @@ class Choice:
             if found < best and self.is_allowed(chosen):
                 break
             best, chosen = found, step
-        return best, chosen
+        return chosen
 
 
-def choose(dump, pool, reference, attacked, is_elsewhere=False):
-    """The better of the two searches: names of groups."""
-    choice = Choice(dump, pool, reference, attacked, is_elsewhere=is_elsewhere)
-    return max(choice.forward(), choice.backward())[1]
+def choose(dump, pool, reference, families, is_elsewhere=False):
+    """Names of groups. Starting from nothing and adding was tried: it takes few, and what finds the attacks it sees by chance."""
+    return Choice(dump, pool, reference, families, is_elsewhere=is_elsewhere).backward()
 
 
 def cascade_of(dump, reference, chosen, is_elsewhere=False):

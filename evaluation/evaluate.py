@@ -342,7 +342,7 @@ class Evaluation:
             families.setdefault(attacks.family(name.removeprefix("attacked_")), []).append(name)
         chosen = {}
         for family, own in families.items():
-            others = {name: dump.scores[name] for name in names if name not in own}
+            others = [{name: dump.scores[name] for name in of} for other, of in families.items() if other != family]
             if others:
                 chosen[family] = (analysis.choose(dump, ranked, reference, others, self.is_elsewhere), own)
                 log(f"{self.subject.name}: without {family}: {', '.join(chosen[family][0])}")

@@ -246,8 +246,8 @@ def family_table(results):
     lines = [
         "## Chosen without having seen the attack",
         "",
-        "Detectors and copies are chosen greedily from all candidates (`evaluation/candidates.toml`) by every family of attacks but one,",
-        "and judged by that one. Gradient steps: FGSM, BIM and PGD together.",
+        "Detectors and copies are chosen from all candidates (`evaluation/candidates.toml`) by every family of attacks but one, each of the",
+        "same weight, and judged by that one: what is missed least goes, one after the other. Gradient steps: FGSM, BIM and PGD together.",
         "",
         "| model | family left out | settings | 5% | 1% | chosen |",
         "|---|---|---|---|---|---|",

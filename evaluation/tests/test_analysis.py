@@ -180,10 +180,10 @@ def test_greedy_choice_takes_what_finds_the_attacks_and_leaves_what_does_not():
         {},
     )
     clean, reference = CHANCE.normal(size=(400, 4)), CHANCE.normal(size=(200, 4))
-    chosen = analysis.choose(dump, clean, reference, {"a": planted(200, 1)})
+    chosen = analysis.choose(dump, clean, reference, [{"a": planted(200, 1)}])
     assert "residual" in chosen
     assert "copy 1" not in chosen
-    choice = analysis.Choice(dump, clean, reference, {"a": planted(200, 1)})
+    choice = analysis.Choice(dump, clean, reference, [{"a": planted(200, 1)}])
     cascade = analysis.cascade_of(dump, reference, chosen)
     ranked, found = cascade.fused(clean), cascade.fused(planted(200, 1))
     shares = [np.mean(p_values(ranked, found) <= alpha) for alpha in analysis.ALPHAS]
@@ -194,11 +194,21 @@ def test_greedy_choice_takes_what_finds_the_attacks_and_leaves_what_does_not():
     assert np.mean(p_values(ranked, cascade.fused(planted(200, 3))) <= 0.05) < 0.5
 
 
+def test_every_family_weighs_the_same_whatever_its_settings():
+    dump = Dump(["confidence", "residual"], {"confidence": 1, "residual": 1}, {}, {})
+    clean, reference = CHANCE.normal(size=(400, 2)), CHANCE.normal(size=(200, 2))
+    seen, unseen = clean[:100] + [6, 0], clean[:100]
+    many = [{"a": seen, "b": seen, "c": seen}, {"d": unseen}]
+    few = [{"a": seen}, {"d": unseen}]
+    found = [analysis.Choice(dump, clean, reference, families).found(["confidence"]) for families in (many, few)]
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_no_more_copies_are_chosen_than_a_call_may_run():
     names = [f"consistency.{i}" for i in range(8)]
     dump = Dump(names, dict.fromkeys(names, 2), {}, {})
     attacks = {str(i): np.where(np.arange(8) == i, 6.0, 0.0) + CHANCE.normal(size=(60, 8)) for i in range(8)}
-    chosen = analysis.choose(dump, CHANCE.normal(size=(400, 8)), CHANCE.normal(size=(200, 8)), attacks)
+    chosen = analysis.choose(dump, CHANCE.normal(size=(400, 8)), CHANCE.normal(size=(200, 8)), [attacks])
     assert 1 <= len(chosen) <= analysis.COPIES_MAX
 
 

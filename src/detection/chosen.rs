@@ -41,7 +41,7 @@ pub struct Settings {
     pub consistency: Enabled,
     /// The same by the Jensen-Shannon divergence; off unless it is switched on.
     pub divergence: Enabled,
-    /// Margin of the answer's class under the perturbed copies; off unless it is switched on: the agreement tells more.
+    /// Margin of the answer's class under the perturbed copies.
     pub loss: Enabled,
     /// Share of copies with another label; off unless it is switched on: it knows few values.
     pub flips: Enabled,
@@ -72,7 +72,6 @@ impl Default for Settings {
             max_softmax: off,
             energy: off,
             divergence: off,
-            loss: off,
             flips: off,
             nearest: off,
             ..Self::all()

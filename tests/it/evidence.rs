@@ -174,7 +174,7 @@ fn a_stale_calibration_keeps_the_model_from_being_served_or_flags_every_answer()
         let version = own_copy(config, "digits");
         rewrite(&version.join("contract.toml"), |text| text + "\n# changed\n");
     };
-    let refused = refused(stale);
+    let refused = no_start(stale);
     assert!(refused.contains("was taken with another contract; calibrate again"), "{refused}");
 
     let sidecar = Sidecar::start_with(|config| {
@@ -196,7 +196,7 @@ fn a_stale_calibration_keeps_the_model_from_being_served_or_flags_every_answer()
 }
 
 /// What a sidecar says that is set so and does not start.
-fn refused(set: impl FnOnce(&mut Config)) -> String {
+fn no_start(set: impl FnOnce(&mut Config)) -> String {
     let directory = tempfile::TempDir::new().unwrap();
     let mut config = crate::sidecar::config(directory.path());
     set(&mut config);
@@ -204,8 +204,8 @@ fn refused(set: impl FnOnce(&mut Config)) -> String {
 }
 
 /// The same with one model of the clone, changed, where not even a stale calibration would keep it from being served.
-fn refused_with(change: impl FnOnce(&mut Config, &Path)) -> String {
-    refused(|config| {
+fn no_start_with(change: impl FnOnce(&mut Config, &Path)) -> String {
+    no_start(|config| {
         sees_evidence(config);
         let version = own_copy(config, "digits");
         config.policy.stale = Stale::Flag;
@@ -215,7 +215,7 @@ fn refused_with(change: impl FnOnce(&mut Config, &Path)) -> String {
 
 #[test]
 fn a_twin_that_is_no_model_of_these_inputs_is_not_served() {
-    let refused = refused_with(|_, version| {
+    let refused = no_start_with(|_, version| {
         std::fs::copy(models().join("wdbc/1/twin.onnx"), version.join("twin.onnx")).unwrap();
     });
     assert!(refused.contains("the twin: "), "{refused}");
@@ -223,7 +223,7 @@ fn a_twin_that_is_no_model_of_these_inputs_is_not_served() {
 
 #[test]
 fn a_baseline_that_is_not_there_keeps_the_model_from_being_served() {
-    let refused = refused_with(|_, version| {
+    let refused = no_start_with(|_, version| {
         rewrite(&version.join("contract.toml"), |text| {
             text.replacen("version = \"1\"\n", "version = \"1\"\nbaseline = \"safe/1\"\n", 1)
         });
@@ -233,7 +233,7 @@ fn a_baseline_that_is_not_there_keeps_the_model_from_being_served() {
 
 #[test]
 fn ranks_of_classes_are_not_promised_of_a_model_that_predicts_none() {
-    let refused = refused_with(|config, version| {
+    let refused = no_start_with(|config, version| {
         rewrite(&version.join("contract.toml"), |text| {
             text.replace("meaning = \"probabilities\"\n", "meaning = \"labels\"\n")
                 .replace("meaning = \"logits\"\n", "")
