@@ -50,6 +50,7 @@ class Evidence:
         scale = {"jitter": model.contract.jitter, "step": model.contract.step}
         self.copies, self.unknown = transforms.copies(model.contract.perturbations, scale)
         self.is_table = not model.contract.is_image
+        self.span = float(np.max(space.scale))
         self.fit(train)
 
     def fit(self, train):
@@ -60,7 +61,7 @@ class Evidence:
             self.means, self.inverse = gaussians(outputs[self.embedding], labels, EMBEDDING_RIDGE)
         self.rough = None
         if self.model.contract.is_image:
-            rough = np.asarray(roughness(jnp.asarray(train[:CALIBRATION_ROWS])))
+            rough = np.asarray(roughness(jnp.asarray(train[:CALIBRATION_ROWS]), self.span))
             self.rough = rough.mean(0), np.maximum(rough.std(0), 1e-3)
         if self.is_table:
             self.pad = np.maximum(1e-3 * np.ptp(train, axis=0), 1e-12) - np.minimum(train.min(0), 0)
@@ -94,7 +95,7 @@ class Evidence:
                 -sum(margin_of(draw, label) for draw in draws) / count,
             ]
         if self.rough is not None:
-            apart = (roughness(x) - self.rough[0]) / self.rough[1]
+            apart = (roughness(x, self.span) - self.rough[0]) / self.rough[1]
             scores.append(jnp.maximum(jnp.abs(apart[:, 0]), apart[:, 1:].max(1)))
         for twin in self.twins:
             other = twin(unit)
@@ -113,12 +114,17 @@ class Evidence:
         return (self.weights * jnp.maximum(rarity - 1, 0) ** 2).sum(1)
 
 
-def roughness(x):
-    """Logarithms [n, 1 + 16] of the mean squared difference of images from their 3x3 median: of the whole, then of 4 x 4 parts."""
+def roughness(x, span):
+    """Logarithms [n, 1 + 16] of the mean squared difference of images from their 3x3 median: of the whole, then of 4 x 4 parts.
+
+    `span`: largest minus smallest value. A part without a pixel, of an image of three lines, is as the whole.
+    """
     squares = ((x - transforms.median({"window": 3}, x, None, None)) ** 2).mean(1)
-    bands = [jnp.array_split(band, 4, 2) for band in jnp.array_split(squares, 4, 1)]
-    regions = [squares, *(part for parts in bands for part in parts)]
-    return jnp.log(jnp.stack([region.mean((1, 2)) for region in regions], 1) + 1 / 255**2)
+    bounds = lambda lines: [part * lines // 4 for part in (1, 2, 3)]
+    height, width = squares.shape[1:]
+    bands = [jnp.split(band, bounds(width), 2) for band in jnp.split(squares, bounds(height), 1)]
+    regions = [squares, *(part if part.size else squares for parts in bands for part in parts)]
+    return jnp.log(jnp.stack([region.mean((1, 2)) for region in regions], 1) + (span / 255) ** 2)
 
 
 def gaussians(features, labels, ridge):

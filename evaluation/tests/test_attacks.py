@@ -1,7 +1,9 @@
 """What is called an attack deceives the model, as a client could send it."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 
 from evaluation import adaptive, attacks, data, resaving, shifted, transforms
 from evaluation.data import ROOT
@@ -185,3 +187,17 @@ def test_the_attackers_copies_are_those_of_the_guard():
     apart = np.abs(np.asarray(transforms.jpeg({"quality": 75, "shift": 0}, x, None, None)) - resaving.resaved_jpeg(x)) * 255
     assert np.mean(apart <= 1.01) > 0.9
     assert apart.max() < 12
+
+
+@pytest.mark.parametrize(("side", "span"), [(28, 1.0), (30, 5.0), (29, 1.0), (3, 1.0)])
+def test_the_attacker_measures_roughness_as_the_guard_does(side, span):
+    """src/detection/residual.rs, in numpy: the parts of a side that four does not divide, and the least difference."""
+    images = np.random.default_rng(4).random((2, 3, side, side)).astype(np.float32) * span
+    smooth = np.stack([[median_filter(plane, 3, mode="nearest") for plane in image] for image in images])
+    squares = ((images - smooth).astype(np.float64) ** 2).mean(1)
+    edges = [part * side // 4 for part in range(5)]
+    cuts = [slice(*ends) for ends in zip(edges, edges[1:])]
+    parts = [squares[:, rows, columns] for rows in cuts for columns in cuts]
+    means = [(part if part.size else squares).mean((1, 2)) for part in (squares, *parts)]
+    expected = np.log(np.stack(means, 1) + (span / 255) ** 2)
+    np.testing.assert_allclose(adaptive.roughness(jnp.asarray(images), span), expected, rtol=1e-4)

@@ -23,7 +23,7 @@ pub struct Settings {
     pub max_softmax: Enabled,
     /// Free energy of the logits; off unless it is switched on.
     pub energy: Enabled,
-    /// Roughness of an image.
+    /// Roughness of an image, as a whole and in parts.
     pub residual: Enabled,
     /// Distance of an image in 0..1 from one of 256 levels.
     pub grid: Enabled,

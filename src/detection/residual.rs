@@ -14,10 +14,12 @@ use crate::inference::perturbation::median::Median;
 /// Parts along each side.
 const SIDE: usize = 4;
 const PARTS: usize = SIDE * SIDE;
-/// Of the range of values, a step of 8 bits: less difference than this is none.
+/// Of the range of values, a step of 8 bits: differences well below it hardly count.
 const LEAST: f64 = 1.0 / 255.0;
-/// A deviation below this is that of images that are all alike, which says nothing of others.
+/// Least deviations. Below the first, whole images are all alike, which says nothing of others. Parts often are, a blank
+/// corner for instance, and few references may know no other; one pixel there would then be beyond all measure.
 const DEVIATION_MIN: f64 = 1e-3;
+const PART_DEVIATION_MIN: f64 = 0.25;
 
 /// How much of something there is in an image as a whole, and in each of its parts, row by row.
 pub type Regions<T> = [T; 1 + PARTS];
@@ -44,12 +46,13 @@ impl OutputDetector for Residual {
 
 impl Residual {
     fn deviations(&self, rough: &Regions<f64>) -> f64 {
-        let mut deviations = rough
+        let ([whole, parts @ ..], [clean, clean_parts @ ..]) = (rough, &self.clean);
+        let whole = (whole - clean.mean).abs() / clean.deviation.max(DEVIATION_MIN);
+        let parts = parts
             .iter()
-            .zip(&self.clean)
-            .map(|(rough, clean)| (rough - clean.mean) / clean.deviation.max(DEVIATION_MIN));
-        let whole = deviations.next().unwrap_or_default().abs();
-        deviations.fold(whole, f64::max)
+            .zip(clean_parts)
+            .map(|(rough, clean)| (rough - clean.mean) / clean.deviation.max(PART_DEVIATION_MIN));
+        parts.fold(whole, f64::max)
     }
 }
 
@@ -57,9 +60,9 @@ impl Residual {
 #[must_use]
 pub fn roughness(planes: Planes, row: &[f32]) -> Option<Regions<f64>> {
     let median = Median::new(0, Some((planes.height, planes.width)), 3);
+    let (each, mut squares) = (planes.each(row)?, [[0.0; SIDE]; SIDE]);
     let (mut smooth, mut columns) = (Vec::new(), vec![0.0; planes.width]);
-    let mut squares = [[0.0; SIDE]; SIDE];
-    for plane in planes.each(row)? {
+    for plane in each {
         smooth.resize(plane.len(), 0.0);
         median.perturb(plane, 0, &mut smooth);
         let mut lines = plane.chunks_exact(planes.width).zip(smooth.chunks_exact(planes.width));
@@ -169,20 +172,34 @@ mod tests {
         let mut image = [0.0; 9];
         image[4] = 1.0;
         let found = roughness(thin, &image).unwrap();
-        assert!(found.iter().all(|part| part.is_finite()));
-        // The first quarter of three lines has none.
+        // The first quarter of three lines has none; the pixel in the middle is the third of both.
         assert_eq!(found[1], found[WHOLE]);
+        assert_eq!(found[11], (1.0 + LEAST.powi(2)).ln());
+        assert_eq!((found[6], found[16]), (LEAST.powi(2).ln(), LEAST.powi(2).ln()));
     }
 
     #[test]
     fn the_whole_counts_either_way_and_a_part_only_when_it_is_rough() {
+        let mut residual = residual(0.0);
+        residual.clean[9].mean = 1.0;
         let (mut rough, mut smooth) = ([0.0; 1 + PARTS], [0.0; 1 + PARTS]);
         rough[9] = 5.0;
         smooth[9] = -5.0;
-        assert_eq!(residual(0.0).deviations(&rough), 5.0);
-        assert_eq!(residual(0.0).deviations(&smooth), 0.0);
+        assert_eq!(residual.deviations(&rough), 4.0);
+        assert_eq!(residual.deviations(&smooth), 0.0);
         smooth[WHOLE] = -3.0;
-        assert_eq!(residual(0.0).deviations(&smooth), 3.0);
+        assert_eq!(residual.deviations(&smooth), 3.0);
+    }
+
+    #[test]
+    fn where_clean_images_are_all_alike_a_little_is_not_beyond_all_measure() {
+        let mut residual = residual(0.0);
+        residual.clean.iter_mut().for_each(|clean| clean.deviation = 0.0);
+        let mut rough = [0.0; 1 + PARTS];
+        rough[16] = 1.0;
+        assert_eq!(residual.deviations(&rough), 4.0);
+        rough[WHOLE] = -1.0;
+        assert_eq!(residual.deviations(&rough), 1000.0);
     }
 
     proptest::proptest! {

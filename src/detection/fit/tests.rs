@@ -78,7 +78,12 @@ fn a_fit_of_another_model_or_not_finite_is_refused_by_part() {
     let mut wide = classes();
     wide.inputs[0].columns.pop();
     assert_eq!(good.check(&wide), Err(FitError("table")));
-    let normal = |mean, deviation| Some([Normal { mean, deviation }; 17]);
+    // One region of seventeen is enough.
+    let normal = |mean, deviation| {
+        let mut regions = [Normal { mean: 0.0, deviation: 1.0 }; 17];
+        regions[16] = Normal { mean, deviation };
+        Some(regions)
+    };
     for (part, fit) in [
         ("temperature", Fit { temperature: 0.0, ..good.clone() }),
         ("temperature", Fit { temperature: f64::NAN, ..good.clone() }),
@@ -112,4 +117,12 @@ fn deviations_are_of_columns_and_never_0() {
     assert_eq!(deviations(&[&[1.0]]), None);
     assert_eq!(deviations(&[&[1.0, 2.0], &[1.0]]), None);
     assert_eq!(deviations(&[&[1.0, 5.0], &[3.0, 5.0]]), Some(vec![2.0_f64.sqrt(), 1.0]));
+}
+
+#[test]
+fn each_region_has_its_own_mean() {
+    let [first, second] = normals(&[[1.0, 5.0], [3.0, 9.0]]).unwrap();
+    assert_eq!((first.mean, second.mean), (2.0, 7.0));
+    assert!((first.deviation - 2.0_f64.sqrt()).abs() < 1e-12 && second.deviation > 2.0);
+    assert_eq!(normals(&[[1.0, 5.0]]), None);
 }
