@@ -30,6 +30,7 @@ from workload_api import Agent, Authority
 
 SECONDS = 60
 POLL_SECONDS = 0.2
+SIDECARS = 2
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -56,6 +57,10 @@ class Prometheus:
             time.sleep(POLL_SECONDS)
         return found
 
+    def scraped(self) -> None:
+        """As soon as each sidecar's metrics of now are known: each is scraped at its own time, maybe amid requests."""
+        self.until(f"timestamp(up) > {time.time()}", holds=lambda found: len(found) == SIDECARS)
+
     def metrics(self) -> set[str]:
         """The names of all that was ever scraped or recorded."""
         return set(self.ask("label/__name__/values"))
@@ -74,11 +79,8 @@ def observing(directory: Path, prepared):
         observed = Prometheus(stack.enter_context(_running(prometheus, directory, config)), plain)
         # What a rate is of has to be there at one scrape, and more at a later one.
         for _ in range(2):
-            before = observed.query('sum(asepsis_requests_total{model="wdbc"})')
             _live(plain, ask)
-            seen = float(before[0]["value"][1]) if before else 0
-            observed.until(f'sum(asepsis_requests_total{{model="wdbc"}}) > {seen}')
-            observed.until("asepsis_shadowed_total")
+            observed.scraped()
         observed.until("model:asepsis_request_duration_seconds:p99_5m > 0")
         yield observed
 

@@ -6,7 +6,7 @@ import pytest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from debian import tool
-from observed import SECONDS, TRACE_ID
+from observed import SECONDS, SIDECARS, TRACE_ID
 from samples import WDBC, clean
 from shipped import (
     PROMETHEUS,
@@ -97,8 +97,8 @@ def test_an_alert_says_how_bad_it_is_and_what_it_means(alert):
 
 def test_sidecars_are_scraped_without_an_error(prometheus):
     targets = prometheus.ask("targets")["activeTargets"]
-    assert len(targets) == 2
-    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")] * 2
+    assert len(targets) == SIDECARS
+    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")] * SIDECARS
 
 
 def test_the_scrape_is_openmetrics_with_its_types(prometheus):
