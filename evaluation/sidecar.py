@@ -135,8 +135,9 @@ def generated(directory):
 
 
 @contextmanager
-def serving(repository):
-    """A sidecar on free ports with a development PKI; leaving the block stops it, and it has to stop well."""
+def serving(repository, settings=None):
+    """A sidecar on free ports with a development PKI, some settings (`ASEPSIS__…`) its own; leaving the block stops it, and it
+    has to stop well."""
     directory = Path(tempfile.mkdtemp(prefix="asepsis-evaluate-"))
     log = directory / "serve.log"
     try:
@@ -146,7 +147,8 @@ def serving(repository):
         (directory / "access.toml").write_text(ACCESS)
         with log.open("w") as stderr:
             command = [BINARY, "serve", "--config", directory / "asepsis.toml"]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            environment = os.environ | (settings or {})
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
         try:
             yield Sidecar(ready(process, log)["grpc"], directory)
             process.send_signal(signal.SIGTERM)

@@ -19,6 +19,9 @@ pub struct Policy {
     pub on_doubt: OnDoubt,
     /// Judge and record, but give every answer.
     pub shadow: bool,
+    /// Share of requests that shadow mode judges, above 0 to 1, chosen by chance; the others get the answer of the
+    /// model alone, at its cost alone. Less than 1 needs `shadow`.
+    pub shadow_share: f64,
     /// What happens to an answer that a detector could not measure.
     pub unmeasured: Unmeasurable,
     /// What happens when the calibration is of another model, contract or runtime.
@@ -46,6 +49,8 @@ pub struct Override {
     pub on_doubt: Option<OnDoubt>,
     /// As `policy.shadow`.
     pub shadow: Option<bool>,
+    /// As `policy.shadow_share`.
+    pub shadow_share: Option<f64>,
     /// As `policy.unmeasured`.
     pub unmeasured: Option<Unmeasurable>,
     /// As `policy.stale`.
@@ -115,6 +120,7 @@ impl Default for Policy {
             on_anomaly: OnAnomaly::Withhold,
             on_doubt: OnDoubt::Flag,
             shadow: false,
+            shadow_share: 1.0,
             unmeasured: Unmeasurable::Withhold,
             stale: Stale::Refuse,
             per_class: false,
@@ -128,9 +134,20 @@ impl Default for Policy {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     action: Action,
-    evidence: Option<Evidence>,
+    basis: Basis,
     shadowed: Option<Action>,
-    uncalibrated: bool,
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Basis {
+    Evidence(Evidence),
+    /// A detector could not measure.
+    Unmeasured,
+    /// What is measured means nothing: the calibration is of something else.
+    Uncalibrated,
+    /// Shadow mode judges a share of the requests, and this was none of it.
+    Unjudged,
 }
 
 /// A verdict allows an answer to leave: only a `Verdict` makes one, and an `Answer` needs one.
@@ -147,11 +164,12 @@ impl Verdict {
     /// Why.
     #[must_use]
     pub fn reason(&self) -> Reason {
-        match (self.action, self.evidence) {
-            _ if self.uncalibrated => Reason::Uncalibrated,
+        match (self.action, self.basis) {
+            (_, Basis::Uncalibrated) => Reason::Uncalibrated,
+            (_, Basis::Unjudged) => Reason::Unjudged,
             (Action::Allowed, _) => Reason::Clean,
-            (_, Some(_)) => Reason::Anomalous,
-            (_, None) => Reason::Unmeasured,
+            (_, Basis::Evidence(_)) => Reason::Anomalous,
+            (_, Basis::Unmeasured) => Reason::Unmeasured,
         }
     }
 
@@ -162,30 +180,39 @@ impl Verdict {
     }
 
     /// What is done when the baseline was to be asked, given its own verdict if there is one: its answer is given if
-    /// that is clean, and else the case is referred to a clinician. What the baseline's shadow mode alone allows is not
-    /// clean. The evidence stays that on the first answer.
+    /// that is clean, and else the case is referred to a clinician. What the baseline's shadow mode alone allows, or
+    /// does not judge, is not clean. The evidence stays that on the first answer.
     #[must_use]
     pub fn after(self, baseline: Option<Self>) -> Self {
-        let clean = baseline.is_some_and(|own| own.action == Action::Allowed && own.shadowed.is_none());
+        let clean = baseline.is_some_and(|own| {
+            own.action == Action::Allowed && own.shadowed.is_none() && own.basis != Basis::Unjudged
+        });
         Self { action: if clean { Action::FellBack } else { Action::Abstained }, ..self }
     }
 
     /// The evidence, if there was any.
     #[must_use]
     pub fn evidence(&self) -> Option<Evidence> {
-        self.evidence
+        match self.basis {
+            Basis::Evidence(evidence) => Some(evidence),
+            Basis::Unmeasured | Basis::Uncalibrated | Basis::Unjudged => None,
+        }
     }
 
     /// What auditors may know: the detector that spoke, and what shadow mode kept from being done. Empty
     /// for what is clean.
     #[must_use]
     pub fn detail(&self) -> String {
-        let nothing = if self.uncalibrated { "uncalibrated" } else { "unmeasured" };
-        let detector = self.evidence.map_or(nothing, |evidence| evidence.loudest().as_str());
+        let spoke = match self.basis {
+            Basis::Evidence(evidence) => evidence.loudest().as_str(),
+            Basis::Unmeasured => "unmeasured",
+            Basis::Uncalibrated => "uncalibrated",
+            Basis::Unjudged => "unjudged",
+        };
         match self.shadowed {
-            Some(action) => format!("shadow:{action}:{detector}"),
-            None if self.action == Action::Allowed && self.evidence.is_some() => String::new(),
-            None => detector.to_owned(),
+            Some(action) => format!("shadow:{action}:{spoke}"),
+            None if self.action == Action::Allowed && self.evidence().is_some() => String::new(),
+            None => spoke.to_owned(),
         }
     }
 
@@ -216,6 +243,12 @@ impl Policy {
         if !share(self.alpha_flag) || self.alpha_flag < self.alpha {
             return Err(("alpha_flag", "at least `alpha` and less than 1"));
         }
+        if !(self.shadow_share > 0.0 && self.shadow_share <= 1.0) {
+            return Err(("shadow_share", "above 0, and at most 1"));
+        }
+        if self.shadow_share < 1.0 && !self.shadow {
+            return Err(("shadow_share", "1 unless `shadow` is true: what is acted on is judged"));
+        }
         if !(0.0..=1.0).contains(&self.exit_share) {
             return Err(("exit_share", "between 0 and 1"));
         }
@@ -231,6 +264,7 @@ impl Policy {
             on_anomaly: own.on_anomaly.unwrap_or(self.on_anomaly),
             on_doubt: own.on_doubt.unwrap_or(self.on_doubt),
             shadow: own.shadow.unwrap_or(self.shadow),
+            shadow_share: own.shadow_share.unwrap_or(self.shadow_share),
             unmeasured: own.unmeasured.unwrap_or(self.unmeasured),
             stale: own.stale.unwrap_or(self.stale),
             per_class: own.per_class.unwrap_or(self.per_class),
@@ -271,17 +305,25 @@ impl Policy {
             },
             Some(_) => Action::Allowed,
         };
+        let basis = evidence.map_or(Basis::Unmeasured, Basis::Evidence);
         if self.shadow && action != Action::Allowed {
-            let shadowed = Some(action);
-            return Verdict { action: Action::Allowed, evidence, shadowed, uncalibrated: false };
+            return Verdict { action: Action::Allowed, basis, shadowed: Some(action) };
         }
-        Verdict { action, evidence, shadowed: None, uncalibrated: false }
+        Verdict { action, basis, shadowed: None }
+    }
+
+    /// Judges a row whose request shadow mode leaves unjudged: its answer is given. `None` of a policy that acts on
+    /// what it finds.
+    #[must_use]
+    pub fn leave_unjudged(&self) -> Option<Verdict> {
+        let verdict = Verdict { action: Action::Allowed, basis: Basis::Unjudged, shadowed: None };
+        self.shadow.then_some(verdict)
     }
 
     /// Judges a row whose measures mean nothing, because the calibration is of something else: its answer is flagged.
     #[must_use]
     pub fn judge_uncalibrated() -> Verdict {
-        Verdict { action: Action::Flagged, evidence: None, shadowed: None, uncalibrated: true }
+        Verdict { action: Action::Flagged, basis: Basis::Uncalibrated, shadowed: None }
     }
 
     /// The verdict on a whole request: that of its worst row.
@@ -295,7 +337,7 @@ impl Policy {
             Action::Withheld => 4,
             Action::Refused | Action::Abandoned => 5,
         };
-        let p_value = |verdict: &Verdict| verdict.evidence.map_or(0.0, |evidence| evidence.p_value());
+        let p_value = |verdict: &Verdict| verdict.evidence().map_or(0.0, |evidence| evidence.p_value());
         let worse = |a: &&Verdict, b: &&Verdict| {
             let acted = |v: &Verdict| severity(v.shadowed.unwrap_or(v.action));
             acted(a).cmp(&acted(b)).then(p_value(b).total_cmp(&p_value(a)))
@@ -305,56 +347,4 @@ impl Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detection::Detector;
-
-    fn judged(policy: Policy, p_value: f64) -> Verdict {
-        policy.judge(Some(Evidence::trial(p_value, Detector::Consistency(0))))
-    }
-
-    #[test]
-    fn what_could_not_be_measured_is_withheld() {
-        let verdict = Policy::default().judge(None);
-        assert_eq!((verdict.action(), verdict.reason()), (Action::Withheld, Reason::Unmeasured));
-    }
-
-    #[test]
-    fn rarer_evidence_never_gets_a_milder_action() {
-        let policy = Policy::default();
-        let actions = [0.001, 0.01, 0.02, 0.05, 0.06, 1.0].map(|p| judged(policy, p).action());
-        let wanted = ["withheld", "withheld", "flagged", "flagged", "allowed", "allowed"];
-        assert_eq!(actions.map(Action::as_str), wanted);
-    }
-
-    #[test]
-    fn shadow_mode_answers_and_remembers() {
-        let verdict = judged(Policy { shadow: true, ..Policy::default() }, 0.001);
-        assert_eq!((verdict.action(), verdict.shadowed()), (Action::Allowed, Some(Action::Withheld)));
-        assert_eq!(verdict.detail(), "shadow:withheld:consistency");
-    }
-
-    #[test]
-    fn a_baseline_that_shadow_mode_alone_allows_is_not_clean() {
-        let first = judged(Policy { on_anomaly: OnAnomaly::FallBack, ..Policy::default() }, 0.001);
-        let shadow = Policy { shadow: true, ..Policy::default() };
-        let ends = [(shadow, 0.001), (shadow, 0.5), (Policy::default(), 0.001), (Policy::default(), 0.5)];
-        let ends = ends.map(|(policy, p)| first.after(Some(judged(policy, p))).action().as_str());
-        assert_eq!(ends, ["abstained", "fell_back", "abstained", "fell_back"]);
-        assert_eq!(first.after(None).action(), Action::Abstained);
-    }
-
-    #[test]
-    fn the_worst_row_decides() {
-        let policy = Policy::default();
-        let rows = [0.5, 0.001, 0.04].map(|p| judged(policy, p));
-        assert_eq!(Policy::worst(&rows).unwrap().action(), Action::Withheld);
-        assert!(Policy::worst(&[]).is_none());
-    }
-
-    #[test]
-    fn thresholds_out_of_order_are_refused() {
-        assert_eq!(Policy { alpha: 0.0, ..Policy::default() }.check().unwrap_err().0, "alpha");
-        assert_eq!(Policy { alpha: 0.1, ..Policy::default() }.check().unwrap_err().0, "alpha_flag");
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ use crate::intake::files::{Decoders, Patience};
 use crate::intake::image::Room;
 use crate::intake::parameters::{self, Parameters};
 use crate::intake::{self, Input, Received};
-use crate::judgement::{Judgement, Recorder, Served, judge};
+use crate::judgement::{Judgement, Recorder, Served, answer_alone, judge};
 use crate::proto::ModelInferRequest;
 use crate::reason::Stage;
 use crate::refusal::Refusal;
@@ -283,6 +283,7 @@ impl Guard {
     }
 
     /// Judges inline when neither run of the cascade is long, else on a compute thread; stops a run nobody waits for.
+    /// What shadow mode leaves unjudged is answered by the model alone.
     async fn judge(
         &self,
         call: &mut Call,
@@ -293,6 +294,8 @@ impl Guard {
         if deadline.has_passed() {
             return Err(Refusal::late());
         }
+        let unjudged = served.leaves_unjudged(call.request_id(), &self.secret);
+        let judge = if unjudged { answer_alone } else { judge };
         if input.rows() <= served.inline_rows_max {
             let from = clock::instant();
             let judged = judge(served, input, &self.secret, &Interrupt::default());
@@ -302,11 +305,11 @@ impl Guard {
         let _stop_when_dropped = StopWhenDropped(Arc::clone(&interrupt));
         let (model, secret) = (Arc::clone(served), self.secret.clone());
         let estimate = served.estimate(input.rows());
-        let judge = move || {
+        let judged = move || {
             let from = clock::instant();
             (judge(&model, input, &secret, &interrupt), from, clock::instant())
         };
-        let (judged, from, to) = self.work(call, None, estimate, deadline, judge).await?;
+        let (judged, from, to) = self.work(call, None, estimate, deadline, judged).await?;
         call.judgement_of(judged, from, to)
     }
 

@@ -23,6 +23,7 @@ use crate::inference::perturbation::Secret;
 use crate::inference::{InferenceError, Outputs};
 use crate::intake::Input;
 use crate::reason::{Stage, StageTime};
+use crate::trace::RequestId;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -76,6 +77,14 @@ impl Served {
     #[must_use]
     pub fn may_fall_back(&self) -> bool {
         self.policy.may_fall_back() && self.contract.baseline.is_some()
+    }
+
+    /// Whether shadow mode leaves this request unjudged: by chance, which no caller can foresee.
+    #[must_use]
+    pub fn leaves_unjudged(&self, request: RequestId, secret: &Secret) -> bool {
+        let share = self.policy.shadow_share;
+        // What a stale calibration flags, it flags whatever the share is.
+        share < 1.0 && !self.is_stale && secret.chance(request.bits(), 0) >= share
     }
 
     /// How long a request of `rows` rows may take: what it is charged for, and waited for.
@@ -149,6 +158,23 @@ pub fn judge(
     let verdict = Policy::worst(&rows).ok_or_else(|| InferenceError::Failed("no rows".into()))?;
     judging.1 = clock::instant();
     stages.push(judged(judging));
+    Ok(Judgement { answers, rows, verdict, stages })
+}
+
+/// Runs the model alone on a request that shadow mode leaves unjudged.
+///
+/// # Errors
+/// The model could not be run, or the policy acts on what it finds and so leaves nothing unjudged.
+pub fn answer_alone(
+    served: &Served,
+    input: Input,
+    secret: &Secret,
+    interrupt: &Interrupt,
+) -> Result<Judgement, InferenceError> {
+    let unjudged = served.policy.leave_unjudged();
+    let verdict = unjudged.ok_or_else(|| InferenceError::Failed("what is acted on is judged".into()))?;
+    let answers = served.cascade.answer_alone(input, secret, interrupt)?;
+    let (rows, stages) = (vec![verdict; answers.rows()], answers.times().to_vec());
     Ok(Judgement { answers, rows, verdict, stages })
 }
 

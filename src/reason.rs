@@ -122,6 +122,8 @@ words! {
         Unmeasured = "unmeasured",
         /// The calibration is of another model, contract or runtime, and policy lets the model be served.
         Uncalibrated = "uncalibrated",
+        /// Shadow mode judges a share of the requests (`policy.shadow_share`), and this was none of it.
+        Unjudged = "unjudged",
         /// The time the caller or the configuration gave has passed.
         DeadlineExceeded = "deadline_exceeded",
         /// The caller hung up.
@@ -227,9 +229,12 @@ impl Reason {
     #[must_use]
     pub fn status(self) -> Status {
         match self {
-            Self::Clean | Self::EmergencyStarted | Self::EmergencyEnded | Self::FlagRate | Self::Reloaded => {
-                Status::Ok
-            }
+            Self::Clean
+            | Self::Unjudged
+            | Self::EmergencyStarted
+            | Self::EmergencyEnded
+            | Self::FlagRate
+            | Self::Reloaded => Status::Ok,
             Self::NoCredential | Self::BadCredential | Self::GroupsOverage | Self::HandshakeFailed => {
                 Status::Unauthenticated
             }

@@ -141,7 +141,7 @@ impl Loader {
         }
         let cascade = Cascade {
             backend: Box::new(backend),
-            alone: alone.filter(|_| !plan.second.is_empty()).map(Box::new),
+            alone: alone.filter(|_| !plan.second.is_empty() || policy.shadow_share < 1.0).map(Box::new),
             perturbed: contract.perturbed_input(),
             perturbations: perturbation::of(&contract),
             plan,

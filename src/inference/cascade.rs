@@ -22,7 +22,8 @@ pub struct Plan {
 pub struct Cascade<B: ?Sized = dyn Backend> {
     /// What answers the client's rows: the model, with its twin in the same graph if it has one.
     pub backend: Box<B>,
-    /// The model alone, which answers the copies of the second run; `None` where `backend` is that.
+    /// The model alone, which answers the copies of the second run and what is not judged; `None` where `backend` is
+    /// that, or where there is neither.
     pub alone: Option<Box<B>>,
     /// Index of the input that is perturbed, and that detectors look at.
     pub perturbed: Option<usize>,
@@ -80,6 +81,25 @@ impl<B: Backend + ?Sized> Cascade<B> {
         let copied = clock::instant();
         let outputs = self.backend.infer(&batch, interrupt)?;
         let first = Run { outputs, copies: self.plan.first.clone(), rows: None };
+        let times = times(started, copied).into();
+        Ok(Answers { batch, perturbed: self.perturbed, first, second: None, times })
+    }
+
+    /// Runs the client's rows through the model alone: what is not judged needs no twin and no copies.
+    ///
+    /// # Errors
+    /// The model could not be run.
+    pub fn answer_alone(
+        &self,
+        input: Input,
+        secret: &Secret,
+        interrupt: &Interrupt,
+    ) -> Result<Answers, InferenceError> {
+        let started = clock::instant();
+        let batch = Batch::with_copies(input, &[], secret)?;
+        let copied = clock::instant();
+        let outputs = self.alone.as_ref().unwrap_or(&self.backend).infer(&batch, interrupt)?;
+        let first = Run { outputs, copies: Vec::new(), rows: None };
         let times = times(started, copied).into();
         Ok(Answers { batch, perturbed: self.perturbed, first, second: None, times })
     }

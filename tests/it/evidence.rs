@@ -149,6 +149,43 @@ fn the_verdict_is_the_same_where_every_copy_is_run() {
     assert!(cheap.iter().any(|(_, rows)| rows.as_deref() == Some("1")), "no row left early");
 }
 
+#[test]
+fn what_shadow_mode_leaves_unjudged_costs_the_model_alone_and_says_so() {
+    let ask_all = |share: f64| {
+        let sampled = Override { shadow: Some(true), shadow_share: Some(share), ..Override::default() };
+        let sidecar = Sidecar::start_with(at(0.01, sampled));
+        let told = block_on(async {
+            let mut client = sidecar.client("client").await;
+            let mut told = Vec::new();
+            for row in samples("digits").attacked.iter().chain(&samples("digits").clean).cycle().take(64) {
+                let Outcome::Answer(response) = ask(&mut client, row).await else { panic!("no answer") };
+                let rows_run = text(&response, "asepsis_rows_run").unwrap();
+                told.push((response.raw_output_contents, rows_run));
+            }
+            told
+        });
+        let left = sidecar.stop();
+        // The alarm on so many attacks has a line as well, which is no request's.
+        let entries = entries(left.path()).into_iter().filter(|entry| entry["rpc"] != "");
+        let reasons: Vec<_> = entries.map(|entry| entry["reason"].clone()).collect();
+        (told, reasons)
+    };
+    let ((judged, clean), (alone, unjudged)) = (ask_all(1.0), ask_all(f64::MIN_POSITIVE));
+    assert!(alone.iter().all(|(_, rows_run)| rows_run == "1"));
+    assert!(judged.iter().any(|(_, rows_run)| rows_run != "1"), "attacked rows are asked on");
+    assert!(
+        judged.iter().zip(&alone).all(|(judged, alone)| judged.0 == alone.0),
+        "the same answers, bit by bit"
+    );
+    assert!(clean.iter().all(|reason| reason == "clean"));
+    assert_eq!(unjudged, vec!["unjudged"; 64]);
+
+    let (_, reasons) = ask_all(0.5);
+    let count = reasons.iter().filter(|reason| *reason == "unjudged").count();
+    // Outside of it by chance: less than once in 10^9 runs.
+    assert!((8..=56).contains(&count), "{count} of 64");
+}
+
 /// A repository with one model of the clone, to be changed.
 fn own_copy(config: &mut Config, as_name: &str) -> std::path::PathBuf {
     let repository = config.audit.directory.with_file_name("models");

@@ -78,3 +78,21 @@ fn overrides_take_the_type_of_their_key() {
     assert!(config.places.of("tls.key").to_string().ends_with("asepsis.toml:8"));
     assert!(config.places.of("limits.queue_max").to_string().ends_with("asepsis.toml"));
 }
+
+#[test]
+fn a_share_of_shadow_mode_is_refused_without_it_in_the_policy_of_a_model_too() {
+    let share = ("ASEPSIS__POLICY__SHADOW_SHARE", "0.5");
+    let refused = problems(GOOD, &[share]);
+    assert!(
+        refused.len() == 1 && refused[0].contains("policy.shadow_share: 1 unless `shadow` is true"),
+        "{refused:?}"
+    );
+    let shadow = ("ASEPSIS__POLICY__SHADOW", "true");
+    assert!((good(&[share, shadow]).policy.shadow_share - 0.5).abs() < 1e-12);
+    let own = "\n[models.policy.wdbc]\nshadow_share = 0.5\n";
+    let refused = problems(&(GOOD.to_owned() + own), &[]);
+    assert!(
+        refused.len() == 1 && refused[0].contains("models.policy.wdbc.shadow_share: 1 unless"),
+        "{refused:?}"
+    );
+}

@@ -108,7 +108,11 @@ fn main() -> Result<(), Fault> {
         GrpcInferenceServiceServer::new(Floor(Arc::new(models))).max_decoding_message_size(64 << 20);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async {
-        let mut server = Server::builder();
+        // Frames and windows that carry a 600 kB tensor in few round trips, as the sidecar's do.
+        let mut server = Server::builder()
+            .max_frame_size(1 << 20)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20);
         if let Some(pki) = pki {
             let file = |name: &str| std::fs::read(pki.join(name));
             let tls = ServerTlsConfig::new()
