@@ -1,10 +1,11 @@
-//! Wires everything together, serves it on two runtimes, and takes it down without losing a call.
+//! Wires everything together, serves it on its runtimes, and takes it down without losing a call.
 //!
-//! The data runtime answers callers. The admin runtime answers probes and scrapes, exports spans and waits
+//! The data runtime, or one for each core, answers callers. The admin runtime answers probes and scrapes, exports spans and waits
 //! for signals, so that an overload of the one cannot silence the other.
 
 pub mod access;
 mod gauges;
+mod sockets;
 mod state;
 mod trust;
 mod upkeep;
@@ -29,6 +30,7 @@ use crate::reload::{Reloadable, Reloader};
 use crate::telemetry::Telemetry;
 use crate::telemetry::recent::Recent;
 use crate::transport::Limits;
+use crate::transport::cores::{Cores, Runtimes};
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
 use crate::transport::jwks;
@@ -36,11 +38,11 @@ use crate::transport::listener::{self, HandshakeFailure, Listener, Reception};
 use crate::transport::operations::Operations;
 use state::{Conditions, State};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,7 +62,10 @@ impl StartError {
 
 /// The running sidecar.
 pub struct App {
+    /// Answers callers, and accepts them.
     data: Runtime,
+    /// The others that do, where each core has one.
+    others: Vec<Runtime>,
     admin: Runtime,
     guard: Arc<Guard>,
     telemetry: Arc<Telemetry>,
@@ -134,7 +139,12 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let now = Now::read();
         let admin = runtime("admin", 1)?;
-        let data = runtime("data", cores())?;
+        let (count, threads) = match config.listen.runtimes {
+            Runtimes::Shared => (1, cores()),
+            Runtimes::PerCore => (cores(), 1),
+        };
+        let data = runtime("data", threads)?;
+        let others = (1..count).map(|_| runtime("data", threads)).collect::<Result<_, _>>()?;
         let epoch = Arc::default();
         let mut trust = Trust::start(config, admin.handle(), &epoch, now)?;
         let provider = trust.provider.take();
@@ -171,6 +181,7 @@ impl App {
         let upkeep = Arc::new(keep(&guard, &telemetry, watchers, (trust, source), now));
         let mut app = Self {
             data,
+            others,
             admin,
             guard,
             telemetry,
@@ -218,7 +229,9 @@ impl App {
     /// Takes everything down: not ready, a delay, GOAWAY, calls in flight finish, and a hard stop for those
     /// that do not. `hurry` cuts the waiting short.
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let Self { data, admin, guard, telemetry, upkeep, serving, drain_delay, drain_timeout, .. } = self;
+        let Self {
+            data, others, admin, guard, telemetry, upkeep, serving, drain_delay, drain_timeout, ..
+        } = self;
         admin.block_on(async {
             let orderly = async {
                 guard.phase.send_replace(Phase::Leaving);
@@ -241,7 +254,9 @@ impl App {
             }
         });
         // Dropping the tasks drops their open entries, which records them as abandoned.
-        data.shutdown_timeout(Duration::from_secs(1));
+        for core in others.into_iter().chain([data]) {
+            core.shutdown_timeout(Duration::from_secs(1));
+        }
         upkeep.close_for_good(Now::read());
         drop(upkeep);
         telemetry.shutdown();
@@ -259,7 +274,7 @@ impl App {
         }
         if let Some(path) = &config.listen.unix {
             let _inside = self.data.enter();
-            listeners.push(Listener::Unix(unix(path, !config.forwarded.unix_uids.is_empty())?));
+            listeners.push(Listener::Unix(sockets::unix(path, !config.forwarded.unix_uids.is_empty())?));
             self.addresses.unix = Some(path.clone());
         }
         let mut reception = self.reception(config);
@@ -268,11 +283,17 @@ impl App {
         let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), &config.limits);
         let services = Services::new(inference, &config.limits, config.listen.reflection);
         let services = services.map_err(StartError::one)?;
+        let handles: Vec<_> = self.others.iter().map(|core| core.handle().clone()).collect();
+        let cores = Cores::new(self.data.handle(), &handles);
         for listener in listeners {
             let services = Arc::clone(&services);
             let door = move |visitor| Door::new(Arc::clone(&services), visitor);
-            let serving =
-                listener::serve(listener, Arc::clone(&reception), self.guard.phase.subscribe(), door);
+            let serving = listener::serve(
+                listener,
+                (Arc::clone(&reception), Arc::clone(&cores)),
+                self.guard.phase.subscribe(),
+                door,
+            );
             self.serving.push(self.data.spawn(serving));
         }
         Ok(())
@@ -293,7 +314,9 @@ impl App {
         let door = move |visitor| Door::new(Arc::clone(&services), visitor);
         let reception = Arc::new(Reception { mutual: true, ..self.reception(config) });
         let phase = self.guard.phase.subscribe();
-        self.serving.push(self.admin.spawn(listener::serve(Listener::Tcp(listener), reception, phase, door)));
+        let cores = Cores::new(self.admin.handle(), &[]);
+        let serving = listener::serve(Listener::Tcp(listener), (reception, cores), phase, door);
+        self.serving.push(self.admin.spawn(serving));
         Ok(())
     }
 
@@ -363,20 +386,4 @@ fn keep(
         watchers,
         started: now.wall,
     }
-}
-
-/// A Unix socket that only this user may use; one that a dead process left is replaced. `shared` with the users of
-/// proxies, anybody may connect and the listener asks the kernel who it is.
-fn unix(path: &Path, shared: bool) -> Result<UnixListener, StartError> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    let at = |error: std::io::Error| StartError(vec![format!("listen.unix: {}: {error}", path.display())]);
-    let socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-    if socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
-        std::fs::remove_file(path).map_err(at)?;
-    }
-    let listener = UnixListener::bind(path).map_err(at)?;
-    let mode = if shared { 0o666 } else { 0o600 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(at)?;
-    Ok(listener)
 }

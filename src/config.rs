@@ -11,6 +11,7 @@ mod problem;
 pub use problem::{Place, Places, Problem, Problems};
 
 use crate::identity::jwt::KeySource;
+use crate::transport::cores::Runtimes;
 use document::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,6 +79,9 @@ pub struct Listen {
     pub unix: Option<PathBuf>,
     /// Whether gRPC reflection tells a role that may call it what there is to call.
     pub reflection: bool,
+    /// Whether one runtime of all cores answers callers, or one for each core, which answers more of them where there are
+    /// many more busy connections than cores.
+    pub runtimes: Runtimes,
 }
 
 /// Who may do what (`[access]`).
@@ -328,6 +332,7 @@ impl Default for Listen {
             operations: Some("127.0.0.1:8003".to_owned()),
             unix: None,
             reflection: false,
+            runtimes: Runtimes::default(),
         }
     }
 }

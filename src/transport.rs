@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod cores;
 pub mod door;
 pub mod health;
 pub mod inference;

@@ -121,8 +121,8 @@ pub struct Serving {
     pub since: SystemTime,
     /// Whether its calibration is of something else, so that every answer is flagged.
     pub is_stale: bool,
-    /// Whether every answer is given, whatever the evidence.
-    pub is_shadow: bool,
+    /// In shadow mode, where every answer is given whatever the evidence: the share of requests that is judged.
+    pub shadow_share: Option<f64>,
     /// Promised share of clean rows that are kept back.
     pub alpha: f64,
     /// Promised share of clean rows that are flagged or kept back.

@@ -121,7 +121,7 @@ fn serving(served: &Served, recent: &Recent) -> Model {
         serving: Some(Serving {
             since: served.loaded,
             is_stale: served.is_stale,
-            is_shadow: policy.shadow,
+            shadow_share: policy.shadow.then_some(policy.shadow_share),
             alpha: policy.alpha,
             alpha_flag: policy.alpha_flag,
             calibration,

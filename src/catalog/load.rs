@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A run up to this long may happen on a runtime thread: handing it over costs about as much.
-pub(super) const INLINE_MAX: Duration = Duration::from_micros(100);
+pub(super) const INLINE_MAX: Duration = Duration::from_micros(150);
 
 /// Largest model, contract and calibration files that are read.
 const MODEL_BYTES_MAX: u64 = 2 << 30;

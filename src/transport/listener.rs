@@ -2,8 +2,10 @@
 
 mod crowd;
 mod preface;
+mod stream;
 
 use super::Limits;
+use super::cores::Cores;
 use super::tls::{self, Tls};
 use crate::guard::{Phase, Visitor};
 use crate::identity::Peer;
@@ -18,12 +20,12 @@ use hyper_util::service::TowerToHyperService;
 use preface::Counted;
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::{Stream, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -188,7 +190,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Duplex for IO {}
 /// Dropping the future ends every connection at once.
 pub async fn serve<F, S>(
     listener: Listener,
-    reception: Arc<Reception>,
+    (reception, cores): (Arc<Reception>, Arc<Cores>),
     mut phase: watch::Receiver<Phase>,
     service: F,
 ) where
@@ -212,40 +214,25 @@ pub async fn serve<F, S>(
         };
         // Beyond the limit the connection waits, and those behind it in the kernel's queue.
         let Ok(place) = Arc::clone(&reception.connections).acquire_owned().await else { return };
+        let Some(seat) = cores.seat() else { return };
         let (reception, phase, service) = (Arc::clone(&reception), phase.clone(), service.clone());
-        open.spawn(async move {
-            match stream {
-                Stream::Tcp(stream) => connection(stream, peer, &reception, phase, service).await,
-                Stream::Unix(stream) => connection(stream, peer, &reception, phase, service).await,
+        let on = seat.runtime().clone();
+        let served = async move {
+            match stream.here() {
+                Ok(Stream::Tcp(stream)) => {
+                    connection(stream, peer, &reception, phase, service).await;
+                }
+                Ok(Stream::Unix(stream)) => {
+                    connection(stream, peer, &reception, phase, service).await;
+                }
+                Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
             }
-            drop(place);
-        });
+            drop((seat, place));
+        };
+        open.spawn_on(served, &on);
     }
     drop(listener);
     while open.join_next().await.is_some() {}
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// The next connection, and what the kernel knows of its other end.
-async fn accept(listener: &Listener) -> io::Result<(Stream, Peer)> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            // An IPv4 caller of an IPv6 socket is known by its IPv4 address.
-            let address = Some(address.ip().to_canonical());
-            Ok((Stream::Tcp(stream), Peer { address, ..Peer::default() }))
-        }
-        Listener::Unix(listener) => {
-            let (stream, _) = listener.accept().await?;
-            let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-            Ok((Stream::Unix(stream), Peer { uid, ..Peer::default() }))
-        }
-    }
 }
 
 async fn connection<IO, F, S>(

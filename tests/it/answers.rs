@@ -6,6 +6,7 @@ use asepsis::proto::infer_parameter::ParameterChoice;
 use asepsis::proto::model_infer_request::InferRequestedOutputTensor;
 use asepsis::proto::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
 use asepsis::transport::client::{Client, Outcome};
+use asepsis::transport::cores::Runtimes;
 
 pub async fn answered(client: &mut Client, request: ModelInferRequest) -> ModelInferResponse {
     match client.infer(request, PATIENCE).await {
@@ -163,4 +164,26 @@ fn shadow_mode_answers_what_it_would_withhold() {
         let attacked = &samples("digits").attacked[0];
         assert_eq!(floats(&answered(&mut client, request("digits", attacked)).await).len(), 10);
     });
+}
+
+#[test]
+fn a_runtime_for_each_core_answers_on_every_connection_the_same() {
+    let sidecar = Sidecar::start_with(|config| config.listen.runtimes = Runtimes::PerCore);
+    let wanted = Bare::open("wdbc", 1).run();
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            clients.push(sidecar.client("client").await);
+        }
+        let ask = |client: &mut Client| {
+            let mut client = client.clone();
+            async move { answered(&mut client, request("wdbc", &samples("wdbc").clean[0])).await }
+        };
+        for response in futures_util::future::join_all(clients.iter_mut().map(ask)).await {
+            assert_eq!(floats(&response)[0].to_bits(), wanted.to_bits());
+        }
+    });
+    // Calls on every core are recorded before the sidecar has stopped.
+    let left = sidecar.stop();
+    assert_eq!(crate::sidecar::entries(left.path()).len(), 8);
 }

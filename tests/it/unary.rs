@@ -6,6 +6,7 @@ use asepsis::guard::{Phase, Visitor};
 use asepsis::proto::model_infer_response::InferOutputTensor;
 use asepsis::proto::{ModelInferRequest, ModelInferResponse};
 use asepsis::transport::Limits;
+use asepsis::transport::cores::Cores;
 use asepsis::transport::listener::{self, Listener, Reception};
 use asepsis::transport::tls::{self, Tls};
 use http::{Request, Response};
@@ -95,12 +96,15 @@ where
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
     let reception = Arc::new(Reception::new(Some(tls(pki)), &Limits::default(), |_, _| {}));
+    let cores = Cores::new(runtime.handle(), &[]);
     let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
     let unary = Unary(Arc::new(answer));
     runtime.spawn(async move {
         let _alive = phase;
-        listener::serve(Listener::Tcp(listener), reception, phases, move |_: Arc<Visitor>| unary.clone())
-            .await;
+        listener::serve(Listener::Tcp(listener), (reception, cores), phases, move |_: Arc<Visitor>| {
+            unary.clone()
+        })
+        .await;
     });
     format!("https://127.0.0.1:{port}")
 }

@@ -7,7 +7,7 @@
 mod evidence;
 mod lists;
 
-use super::{Model, View, chart, text};
+use super::{Model, Serving, View, chart, text};
 use crate::reason::{Action, Stage};
 use crate::telemetry::recent::{P_VALUES_MAX, Quantiles, SLOT_SECONDS, SLOTS, Series, Window};
 use askama::Template;

@@ -39,7 +39,7 @@ fn model(name: &str, p_values: Vec<f64>) -> Model {
         serving: Some(Serving {
             since: SystemTime::UNIX_EPOCH,
             is_stale: false,
-            is_shadow: false,
+            shadow_share: None,
             alpha: 0.01,
             alpha_flag: 0.05,
             calibration: Some(calibration),
@@ -288,7 +288,8 @@ fn a_model_says_how_it_is_served() {
         ),
         (with(|serving| (serving.is_stale, serving.calibration) = (true, None)), "uncalibrated: all flagged"),
         (with(|serving| serving.calibration = None), "serving, not judged"),
-        (with(|serving| serving.is_shadow = true), "serving, shadow mode"),
+        (with(|serving| serving.shadow_share = Some(1.0)), "serving, shadow mode<"),
+        (with(|serving| serving.shadow_share = Some(0.01)), "serving, shadow mode, a share judged"),
         (with(|_| ()), "≤ 1% kept back, ≤ 5% with flags"),
     ] {
         assert!(page.contains(state), "{state}");

@@ -1,6 +1,6 @@
 //! What stands in the rows of the page's tables: models, requests, certificates and what is read anew?
 
-use super::{Model, Timestamp, Tone, View, elapsed, text};
+use super::{Model, Serving, Timestamp, Tone, View, elapsed, text};
 use crate::admission::Rpc;
 use crate::audit::file::Durability;
 use crate::reason::{Action, Stage};
@@ -57,7 +57,10 @@ impl ModelRow {
             None => ("not served", Tone::Bad),
             Some(serving) if serving.is_stale => ("uncalibrated: all flagged", Tone::Warn),
             Some(serving) if serving.calibration.is_none() => ("serving, not judged", Tone::Warn),
-            Some(serving) if serving.is_shadow => ("serving, shadow mode", Tone::Warn),
+            Some(Serving { shadow_share: Some(share), .. }) if *share < 1.0 => {
+                ("serving, shadow mode, a share judged", Tone::Warn)
+            }
+            Some(Serving { shadow_share: Some(_), .. }) => ("serving, shadow mode", Tone::Warn),
             Some(_) => ("serving", Tone::Good),
         };
         let calibration = serving.and_then(|serving| serving.calibration.as_ref());
