@@ -30,7 +30,7 @@ use crate::reload::{Reloadable, Reloader};
 use crate::telemetry::Telemetry;
 use crate::telemetry::recent::Recent;
 use crate::transport::Limits;
-use crate::transport::cores::{Cores, Runtimes};
+use crate::transport::cores::{Cores, Driven, Runtimes};
 use crate::transport::door::{Door, Services};
 use crate::transport::inference::Inference;
 use crate::transport::jwks;
@@ -62,10 +62,9 @@ impl StartError {
 
 /// The running sidecar.
 pub struct App {
-    /// Answers callers, and accepts them.
+    /// Accepts callers, and answers them unless each core has a runtime for that.
     data: Runtime,
-    /// The others that do, where each core has one.
-    others: Vec<Runtime>,
+    driven: Driven,
     admin: Runtime,
     guard: Arc<Guard>,
     telemetry: Arc<Telemetry>,
@@ -139,12 +138,10 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let now = Now::read();
         let admin = runtime("admin", 1)?;
-        let (count, threads) = match config.listen.runtimes {
-            Runtimes::Shared => (1, cores()),
-            Runtimes::PerCore => (cores(), 1),
+        let (data, driven) = match config.listen.runtimes {
+            Runtimes::Shared => (runtime("data", cores())?, Driven::default()),
+            Runtimes::PerCore => (runtime("accept", 1)?, Driven::start(cores()).map_err(StartError::one)?),
         };
-        let data = runtime("data", threads)?;
-        let others = (1..count).map(|_| runtime("data", threads)).collect::<Result<_, _>>()?;
         let epoch = Arc::default();
         let mut trust = Trust::start(config, admin.handle(), &epoch, now)?;
         let provider = trust.provider.take();
@@ -181,7 +178,7 @@ impl App {
         let upkeep = Arc::new(keep(&guard, &telemetry, watchers, (trust, source), now));
         let mut app = Self {
             data,
-            others,
+            driven,
             admin,
             guard,
             telemetry,
@@ -230,7 +227,7 @@ impl App {
     /// that do not. `hurry` cuts the waiting short.
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let Self {
-            data, others, admin, guard, telemetry, upkeep, serving, drain_delay, drain_timeout, ..
+            data, driven, admin, guard, telemetry, upkeep, serving, drain_delay, drain_timeout, ..
         } = self;
         admin.block_on(async {
             let orderly = async {
@@ -254,9 +251,8 @@ impl App {
             }
         });
         // Dropping the tasks drops their open entries, which records them as abandoned.
-        for core in others.into_iter().chain([data]) {
-            core.shutdown_timeout(Duration::from_secs(1));
-        }
+        driven.stop();
+        data.shutdown_timeout(Duration::from_secs(1));
         upkeep.close_for_good(Now::read());
         drop(upkeep);
         telemetry.shutdown();
@@ -283,8 +279,7 @@ impl App {
         let inference = Inference::new(Arc::clone(&self.guard), self.telemetry.statistics(), &config.limits);
         let services = Services::new(inference, &config.limits, config.listen.reflection);
         let services = services.map_err(StartError::one)?;
-        let handles: Vec<_> = self.others.iter().map(|core| core.handle().clone()).collect();
-        let cores = Cores::new(self.data.handle(), &handles);
+        let cores = self.driven.or(self.data.handle());
         for listener in listeners {
             let services = Arc::clone(&services);
             let door = move |visitor| Door::new(Arc::clone(&services), visitor);
@@ -314,7 +309,7 @@ impl App {
         let door = move |visitor| Door::new(Arc::clone(&services), visitor);
         let reception = Arc::new(Reception { mutual: true, ..self.reception(config) });
         let phase = self.guard.phase.subscribe();
-        let cores = Cores::new(self.admin.handle(), &[]);
+        let cores = Cores::one(self.admin.handle());
         let serving = listener::serve(Listener::Tcp(listener), (reception, cores), phase, door);
         self.serving.push(self.admin.spawn(serving));
         Ok(())

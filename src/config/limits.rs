@@ -1,10 +1,12 @@
 //! Do the settings make sense together? What no type can say.
 
 use super::{Config, Problem, Problems};
+use crate::audit::file::Durability;
 use crate::catalog::load::is_site;
 use crate::identity::certificate::{self, Certificate};
 use crate::identity::forwarded::Settings;
 use crate::identity::jwt::KeySource;
+use crate::transport::cores::Runtimes;
 use crate::transport::workload::Fallback;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -54,6 +56,12 @@ impl Config {
             report(
                 "access.cedar",
                 &"this build knows no Cedar: build it with `--features cedar`, or unset the key",
+            );
+        }
+        if self.listen.runtimes == Runtimes::PerCore && self.audit.durability == Durability::Always {
+            report(
+                "listen.runtimes",
+                &"\"shared\" where audit.durability is \"always\": no core may wait for a disk",
             );
         }
         if let Err((key, problem)) = self.policy.check() {

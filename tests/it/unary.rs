@@ -96,7 +96,7 @@ where
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
     let reception = Arc::new(Reception::new(Some(tls(pki)), &Limits::default(), |_, _| {}));
-    let cores = Cores::new(runtime.handle(), &[]);
+    let cores = Cores::one(runtime.handle());
     let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
     let unary = Unary(Arc::new(answer));
     runtime.spawn(async move {

@@ -96,3 +96,11 @@ fn a_share_of_shadow_mode_is_refused_without_it_in_the_policy_of_a_model_too() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_runtime_a_core_is_refused_where_answers_wait_for_a_disk() {
+    let per_core = ("ASEPSIS__LISTEN__RUNTIMES", "per_core");
+    assert_eq!(good(&[per_core]).listen.runtimes, crate::transport::cores::Runtimes::PerCore);
+    let refused = problems(GOOD, &[per_core, ("ASEPSIS__AUDIT__DURABILITY", "always")]);
+    assert!(refused.len() == 1 && refused[0].contains("listen.runtimes: \"shared\" where"), "{refused:?}");
+}
